@@ -1,0 +1,245 @@
+"""How things line up beside roads: houses on their lots, kerbs, rails, poles, trees and signs.
+
+Belongs here: where a thing stands, decided only by the map, its way and its place in the row, never by the camera.
+Does not belong here: the index over the map (`scenery.py`), and what a thing looks like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoloc_pipeline.demo.chance import uniform
+from geoloc_pipeline.demo.surroundings import Buildings, Pieces, Posts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from geoloc_pipeline.demo.style import Style
+    from geoloc_pipeline.demo.surroundings import Bools, Floats, Ints, Monument
+
+KERB_M = 2.0
+"""Length of one kerb stone."""
+RAIL_M = 4.0
+"""Length of one field of guardrail."""
+_LOT_M = np.array([0.0, 11.0, 11.5, 13.0, 14.5, 16.0, 19.0, 0.0])  # frontage by rank of the road; 0: nobody builds
+_LANE = 1_000_003  # spreads way ids before slots are added, so that keys of two ways never meet nearby
+
+
+@dataclass(frozen=True)
+class Line:
+    """What every row of things is lined up along.
+
+    Attributes:
+        seed: The land's chance.
+        pieces: Roads near enough to matter.
+        styles: Looks.
+        style_at: Rows of `styles` for `[n, 2]` places in metres.
+    """
+
+    seed: int
+    pieces: Pieces
+    styles: tuple[Style, ...]
+    style_at: Callable[[Floats], Ints]
+
+
+def near(pieces: Pieces, reach_m: float) -> Pieces:
+    """Keeps the pieces that come within reach of the camera."""
+    along = -(pieces.start_m * pieces.along).sum(axis=1)
+    foot = np.clip(along, 0.0, np.hypot(*(pieces.end_m - pieces.start_m).T))
+    kept = np.hypot(*(pieces.start_m + pieces.along * foot[:, None]).T) < reach_m
+    return Pieces(**{name: value[kept] for name, value in vars(pieces).items()})
+
+
+def loose_posts(at_m: Floats, key: Ints, style: Ints) -> Posts:
+    """Gives things that belong to no road."""
+    north = np.tile([0.0, 1.0], (len(key), 1))
+    nothing = np.full(len(key), -1, dtype=np.int64)
+    return Posts(at_m, north, north[:, ::-1], key, style, nothing, nothing, nothing)
+
+
+def row(line: Line, salt: int, *, pitch_m: Floats, offset_m: Floats, reach_m: float, sides: tuple[int, ...]) -> Posts:
+    """Lines things up at a steady pitch beside roads.
+
+    Args:
+        line: The roads.
+        salt: Tells rows of different things apart.
+        pitch_m: `[n pieces]` from one thing to the next; 0 for none.
+        offset_m: `[n pieces]` from the road's middle.
+        reach_m: From the camera.
+        sides: -1 for the left of the way's direction, 1 for the right.
+
+    Returns:
+        The things within reach; whether each may stand is not asked here.
+    """
+    pieces = line.pieces
+    step = np.where(pitch_m > 0, pitch_m, np.inf)
+    first = np.ceil(pieces.chain_m[:, 0] / step - 0.5).astype(np.int64)
+    count = np.maximum(np.ceil(pieces.chain_m[:, 1] / step - 0.5).astype(np.int64) - first, 0)
+    count[~np.isfinite(step)] = 0
+    piece = np.repeat(np.arange(len(count)), count)
+    slot = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count) + first[piece]
+    way_m = (slot + 0.5) * np.where(np.isfinite(step), step, 0.0)[piece] - pieces.chain_m[piece, 0]
+    middle = pieces.start_m[piece] + pieces.along[piece] * way_m[:, None]
+    made = []
+    for side in sides:
+        outward = np.column_stack([pieces.along[piece, 1], -pieces.along[piece, 0]]) * side
+        at = middle + outward * offset_m[piece][:, None]
+        lane = np.abs(pieces.way[piece]) * _LANE + salt * 2 + (side > 0)
+        made.append(
+            Posts(at, pieces.along[piece], -outward, lane + slot * 64, pieces.style[piece], pieces.rank[piece], slot, lane)
+        )
+    posts = Posts(*(np.concatenate(parts) for parts in zip(*(vars(p).values() for p in made), strict=True)))
+    return posts.where(np.hypot(*posts.at_m.T) < reach_m)
+
+
+def is_clear(pieces: Pieces, at_m: Floats, half_m: Floats, along: Floats | None = None, margin_m: float = 0.1) -> Bools:
+    """Tells which things keep off every carriageway.
+
+    Args:
+        pieces: Roads.
+        at_m: `[n, 2]` middles.
+        half_m: `[n, 2]` half extents along and across; `[n, 1]` for round things.
+        along: `[n, 2]` unit vectors of the first extent.
+        margin_m: Distance to keep.
+
+    Returns:
+        `[n]` True where it may stand.
+    """
+    if len(at_m) == 0 or len(pieces.rank) == 0:
+        return np.ones(len(at_m), dtype=bool)
+    x, y = (at_m.T[:, :, None] - pieces.start_m.T[:, None, :]).astype(np.float32)
+    ux, uy = pieces.along.T.astype(np.float32)
+    length = np.hypot(*(pieces.end_m - pieces.start_m).T).astype(np.float32)
+    foot = np.clip(x * ux + y * uy, 0.0, length)
+    x -= foot * ux
+    y -= foot * uy
+    far = np.hypot(x, y)
+    if along is None:
+        reach: Floats = np.broadcast_to(half_m[:, :1], far.shape)
+    else:
+        wide, deep = half_m.T[:, :, None].astype(np.float32)
+        ax, ay = along.T[:, :, None].astype(np.float32)
+        reach = (np.abs(x * ax + y * ay) * wide + np.abs(x * ay - y * ax) * deep) / np.maximum(far, 1e-3)
+    room = far - reach - (pieces.half_m + margin_m).astype(np.float32)
+    clear: Bools = (room > 0).all(axis=1)
+    return clear
+
+
+def buildings(line: Line, sight_m: float, margin_m: float, clearings: Sequence[Monument]) -> Buildings:
+    """Grows the houses in sight: one a lot, off the roads, and of two that overlap the one with the better lot.
+
+    Args:
+        line: The roads.
+        sight_m: Houses are kept up to here.
+        margin_m: Candidates are grown that much farther, because they decide about their neighbours.
+        clearings: Landmarks that keep their ground free.
+
+    Returns:
+        Houses, the same whatever the camera, but none around the camera itself.
+    """
+    pieces = line.pieces
+    posts = row(
+        line, 1, pitch_m=_LOT_M[pieces.rank], offset_m=pieces.half_m + pieces.sidewalk_m, reach_m=sight_m + margin_m,
+        sides=(-1, 1),
+    )  # fmt: skip
+    style = line.style_at(posts.at_m)
+    occupancy, fill, floors = _looks(line.styles, style, "occupancy", "lot_fill", "floors_mean")
+    dice = [uniform(line.seed, salt, posts.key) for salt in range(41, 47)]
+    pitch = _LOT_M[posts.rank]
+    width = pitch * np.clip(fill * (0.78 + 0.28 * dice[0]), 0.3, 0.99)
+    depth = pitch * (0.62 + 0.45 * dice[1])
+    setback = np.where(fill > 0.9, 0.3 + 0.9 * dice[2], 0.8 + 4.5 * dice[2] ** 2)
+    height = floors * np.exp(0.8 * (dice[3] - 0.5)) * (1 + 0.1 * (posts.rank - 2))
+    grown = Buildings(
+        at_m=posts.at_m - posts.inward * (setback + depth / 2)[:, None], along=posts.along, front=posts.inward,
+        half_width_m=width / 2, half_depth_m=depth / 2, setback_m=setback,
+        floors=np.clip(np.round(height), 1, 40).astype(np.int64), key=posts.key, style=style, rank=posts.rank,
+    )  # fmt: skip
+    grown = grown.where(dice[4] < occupancy)
+    half = np.column_stack([grown.half_width_m, grown.half_depth_m])
+    free = is_clear(pieces, grown.at_m, half, grown.along, margin_m=0.4)
+    for clearing in clearings:
+        reach = max(clearing.size_m) / 2 + grown.half_width_m
+        free &= np.hypot(*(grown.at_m - np.array(clearing.at_m)).T) > reach
+    grown = grown.where(free)
+    grown = grown.where(_wins(line.seed, grown))
+    inside = _inside(grown, np.zeros((1, 2)), 1.6)[0]
+    return grown.where(~inside & (np.hypot(*grown.at_m.T) < sight_m))
+
+
+def furniture(line: Line, houses: Buildings, wild: Posts) -> dict[str, Posts]:
+    """Sets up what stands between houses and road.
+
+    Returns:
+        Posts by their names in `Surroundings`.
+    """
+    pieces = line.pieces
+    rank, half = pieces.rank, pieces.half_m
+    arrows = np.array([style.has_arrow_poles for style in line.styles])[pieces.style]
+    both, edge = (-1, 1), half + 0.35
+    rows = {
+        "kerbs": row(line, 2, pitch_m=np.where(rank >= 2, KERB_M, 0.0), offset_m=half + 0.12, reach_m=42.0, sides=both),
+        "rails": row(line, 3, pitch_m=np.where(rank >= 2, RAIL_M, 0.0), offset_m=edge, reach_m=85.0, sides=both),
+        "poles": row(line, 4, pitch_m=np.where(rank >= 1, 30.0, 0.0), offset_m=half + 0.7, reach_m=115.0, sides=(-1,)),
+        "trees": row(line, 5, pitch_m=np.where(rank >= 2, 13.0, 0.0), offset_m=half + 1.1, reach_m=95.0, sides=both),
+        "signs": row(line, 6, pitch_m=np.where(rank >= 2, 47.0, 0.0), offset_m=half + 0.6, reach_m=85.0, sides=both),
+        "arrows": row(
+            line, 7, pitch_m=np.where((rank >= 2) & arrows, 34.0, 0.0), offset_m=half + 0.5, reach_m=110.0, sides=both
+        ),
+    }
+    rows["rails"] = _railed(line, rows["rails"])
+    planted = uniform(line.seed, 51, rows["trees"].key) < _looks(line.styles, rows["trees"].style, "tree_density")[0]
+    rows["trees"] = rows["trees"].where(planted & (rows["trees"].rank >= 2))
+    rows["trees"] = Posts(
+        *(np.concatenate(pair) for pair in zip(vars(rows["trees"]).values(), vars(wild).values(), strict=True))
+    )
+    return {name: _standing(pieces, posts, houses) for name, posts in rows.items()}
+
+
+def _railed(line: Line, rails: Posts) -> Posts:
+    """Keeps stretches of about 40 m of guardrail, in the share that the place is used to."""
+    stretch = uniform(line.seed, 52, rails.line, rails.slot // 10)
+    return rails.where(stretch < _looks(line.styles, rails.style, "rail_share")[0])
+
+
+def _standing(pieces: Pieces, posts: Posts, houses: Buildings) -> Posts:
+    """Drops what would stand on a carriageway, in a house, or on the camera's toes."""
+    fine = is_clear(pieces, posts.at_m, np.zeros((len(posts), 1)), margin_m=0.05)
+    fine &= ~_inside(houses, posts.at_m, 0.2).any(axis=1)
+    return posts.where(fine & (np.hypot(*posts.at_m.T) > 1.2))
+
+
+def _wins(seed: int, grown: Buildings) -> Bools:
+    """Tells which candidates stay: those that no better candidate overlaps (a local rule, so no order matters)."""
+    reach = np.hypot(grown.half_width_m, grown.half_depth_m)
+    gap = grown.at_m[:, None, :] - grown.at_m[None, :, :]
+    one, other = np.nonzero(np.triu((gap**2).sum(axis=2) < (reach[:, None] + reach[None, :]) ** 2, k=1))
+    axes = np.stack([grown.along[one], grown.front[one], grown.along[other], grown.front[other]], axis=1)
+    shift = np.abs(np.einsum("nij,nj->ni", axes, gap[one, other]))
+    spans = np.zeros_like(shift)
+    for box in (one, other):
+        spans += np.abs(np.einsum("nij,nj->ni", axes, grown.along[box])) * grown.half_width_m[box, None]
+        spans += np.abs(np.einsum("nij,nj->ni", axes, grown.front[box])) * grown.half_depth_m[box, None]
+    touching = (shift < spans + 0.05).all(axis=1)
+    one, other = one[touching], other[touching]
+    rate = uniform(seed, 53, grown.key) + grown.rank  # houses of the larger road go first
+    loser = np.where(rate[one] < rate[other], one, other)
+    wins = np.ones(len(grown), dtype=bool)
+    wins[loser] = False
+    return wins
+
+
+def _inside(houses: Buildings, at_m: Floats, margin_m: float) -> Bools:
+    """Gives `[points, houses]`: does the point lie in the house or within the margin of it?"""
+    gap = at_m[:, None, :] - houses.at_m[None, :, :]
+    wide = np.abs((gap * houses.along).sum(axis=2)) < houses.half_width_m + margin_m
+    deep = np.abs((gap * houses.front).sum(axis=2)) < houses.half_depth_m + margin_m
+    return wide & deep
+
+
+def _looks(styles: tuple[Style, ...], rows: Ints, *names: str) -> list[Floats]:
+    """Reads numbers of the styles for each row."""
+    return [np.array([float(getattr(style, name)) for style in styles])[rows] for name in names]

@@ -1,0 +1,280 @@
+"""What stands around a camera: from a `Land` to roads, houses, poles, rails and trees in local metres.
+
+Belongs here: the indexes over a whole land, and the question "what is around this place?".
+Does not belong here: how one kind of thing is lined up beside roads (`lots.py`), how it looks, how it is painted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from geoloc_pipeline.demo import lots
+from geoloc_pipeline.demo.chance import seed_of, uniform
+from geoloc_pipeline.demo.style import style_of
+from geoloc_pipeline.demo.surroundings import Monument, Pieces, Posts, Surroundings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from geoloc_pipeline.demo.land import Land, Landmark, Road
+    from geoloc_pipeline.demo.style import Style
+    from geoloc_pipeline.demo.surroundings import Floats, Ints
+
+METRES_PER_DEG = 111_195.0
+"""Metres of one degree of latitude on the sphere of 6,371 km."""
+SIGHT_M = 110.0
+"""How far single buildings are drawn; beyond stands the skyline."""
+_MARGIN_M = 45.0  # a building's right to stand depends on neighbours that far beyond sight
+_ROADS_M = SIGHT_M + _MARGIN_M + 20.0
+_FAR_ROADS_M = 320.0  # bare carriageways are seen farther, along straight roads
+_MONUMENT_SIGHT_M = 400.0
+_WILD_CELL_M = 16.0
+_WILD_SIGHT_M = 85.0
+
+# highway class: rank, half carriageway in metres, sidewalk in metres
+_CLASSES: dict[str, tuple[int, float, float]] = {
+    "motorway": (7, 9.0, 0.6), "trunk": (6, 7.0, 2.6), "primary": (5, 6.2, 2.6), "secondary": (4, 5.0, 2.2),
+    "tertiary": (3, 3.9, 1.8), "unclassified": (2, 3.0, 0.9), "residential": (2, 2.9, 0.9),
+    "living_street": (2, 2.5, 0.7), "service": (1, 2.2, 0.4), "pedestrian": (1, 3.5, 1.0), "track": (0, 1.5, 0.0),
+}  # fmt: skip
+_OTHER_CLASS = (0, 1.2, 0.0)
+_MARSHALLED = {"motorway_link": "trunk", "trunk_link": "secondary", "primary_link": "secondary"}
+
+
+class Scenery:
+    """A land made ready to be asked what stands around a place; build it once, ask it often."""
+
+    def __init__(self, land: Land) -> None:
+        """Indexes roads, landmarks and town blocks.
+
+        Args:
+            land: Any map, grown or real, empty ones included.
+        """
+        self._seed = seed_of("scenery", land.seed)
+        self._index_roads(land.roads)
+        self._landmarks = tuple(mark for mark in land.landmarks if not mark.geometry.is_empty)
+        points = [mark.geometry.centroid for mark in self._landmarks]
+        self._landmark_tree = shapely.STRtree(points)
+        self._landmark_lonlat = np.array([[p.x, p.y] for p in points], dtype=np.float64).reshape(-1, 2)
+        self._towns = tuple(town for town in land.towns if not town.is_water and not town.polygon.is_empty)
+        polygons = [town.polygon for town in self._towns]
+        shapely.prepare(polygons)
+        self._town_tree = shapely.STRtree(polygons)
+        self._styles: dict[int, Style] = {}
+
+    def around(self, *, lat: float, lon: float) -> Surroundings:
+        """Tells what stands around a place, the same things whatever place they are seen from.
+
+        A building that would swallow the camera is left out: the only thing that depends on who looks.
+
+        Args:
+            lat: WGS 84 degrees.
+            lon: WGS 84 degrees.
+
+        Returns:
+            Everything within `SIGHT_M`, bare roads and landmarks farther; empty arrays where nothing is.
+        """
+        origin = np.array([lon, lat])
+        scale = METRES_PER_DEG * np.array([np.cos(np.radians(lat)), 1.0])
+        towns = _TownFinder(self._town_tree, origin, scale, _ROADS_M)
+        pieces = self._pieces(origin, scale, towns)
+        near = lots.near(pieces, _ROADS_M)
+        home = int(towns.at(np.zeros((1, 2)))[0])
+        styles = tuple(self._style(town, lat) for town in towns.seen)
+        monuments = self._monuments(origin, scale, towns)
+        wild = self._wild_places(lat, lon, styles, towns, is_empty=len(near.rank) == 0)
+        line = lots.Line(self._seed, near, styles, towns.at)
+        clearings = [m for m in monuments if m.shape not in {"board", "grove"}]
+        buildings = lots.buildings(line, SIGHT_M, _MARGIN_M, clearings)
+        posts = lots.furniture(line, buildings, wild)
+        return Surroundings(
+            styles=styles, home=home, pieces=pieces, buildings=buildings, monuments=monuments,
+            skyline=self._skyline(towns.seen[home]), **posts,
+        )  # fmt: skip
+
+    def _index_roads(self, roads: tuple[Road, ...]) -> None:
+        """Cuts all ways into straight segments, with the distance from the way's beginning at each end."""
+        starts, ends, chains, ways, kinds, totals = [], [], [], [], [], []
+        for road in roads:
+            lonlat = np.asarray(road.lonlat, dtype=np.float64)
+            scale = METRES_PER_DEG * np.array([np.cos(np.radians(lonlat[0, 1])), 1.0])
+            steps = np.hypot(*((lonlat[1:] - lonlat[:-1]) * scale).T)
+            chain = np.concatenate([[0.0], np.cumsum(steps)])
+            real = steps > 0.01  # doubled vertices have no direction
+            starts.append(lonlat[:-1][real])
+            ends.append(lonlat[1:][real])
+            chains.append(np.column_stack([chain[:-1], chain[1:]])[real])
+            ways.append(np.full(int(real.sum()), road.way_id, dtype=np.int64))
+            kinds.append(np.tile(_road_form(road.tags), (int(real.sum()), 1)))
+            totals.append(np.full(int(real.sum()), chain[-1]))
+        self._start, self._end, self._chain = _joined(starts, 2), _joined(ends, 2), _joined(chains, 2)
+        self._way = np.concatenate(ways) if ways else np.zeros(0, dtype=np.int64)
+        self._form, self._total = _joined(kinds, 3), (np.concatenate(totals) if totals else np.zeros(0))
+        self._road_tree = shapely.STRtree(shapely.linestrings(np.stack([self._start, self._end], axis=1)))
+
+    def _pieces(self, origin: Floats, scale: Floats, towns: _TownFinder) -> Pieces:
+        """Finds the segments in sight and cuts them to the circle, so that a 5-km straight costs no more than 300 m."""
+        reach = _FAR_ROADS_M / scale
+        rows = np.sort(self._road_tree.query(shapely.box(*(origin - reach), *(origin + reach))))
+        start, end = (self._start[rows] - origin) * scale, (self._end[rows] - origin) * scale
+        length = np.maximum(np.hypot(*(end - start).T), 1e-6)
+        along = (end - start) / length[:, None]
+        foot = -(start * along).sum(axis=1)
+        off = np.hypot(*(start + along * foot[:, None]).T)
+        half = np.sqrt(np.maximum(_FAR_ROADS_M**2 - off**2, 0.0))
+        low, high = np.clip(foot - half, 0.0, length), np.clip(foot + half, 0.0, length)
+        kept = (high - low > 0.05) & (off < _FAR_ROADS_M)
+        rows, start, along, low, high, length = (part[kept] for part in (rows, start, along, low, high, length))
+        stretch = (self._chain[rows, 1] - self._chain[rows, 0]) / length  # ~1: local scale against the way's own
+        first, last = start + along * low[:, None], start + along * high[:, None]
+        style = towns.at((first + last) / 2)
+        widths = np.array([self._style(town, origin[1]).road_scale for town in towns.seen])[style]
+        return Pieces(
+            start_m=first, end_m=last, along=along,
+            chain_m=self._chain[rows, :1] + np.column_stack([low, high]) * stretch[:, None],
+            half_m=self._form[rows, 1] * widths, sidewalk_m=self._form[rows, 2], rank=self._form[rows, 0].astype(np.int64),
+            way=self._way[rows], style=style, way_length_m=self._total[rows],
+        )  # fmt: skip
+
+    def _style(self, town: int, lat: float) -> Style:
+        """Gives the look of a town block, -1 for a land without any."""
+        if town not in self._styles:
+            if town < 0:
+                return style_of(prefecture_code="", lat=lat)
+            block = self._towns[town]
+            middle = block.polygon.centroid
+            area_km2 = block.polygon.area * (METRES_PER_DEG / 1000) ** 2 * np.cos(np.radians(middle.y))
+            self._styles[town] = style_of(
+                prefecture_code=block.prefecture_code,
+                municipality_code=block.municipality_code,
+                key_code=block.key_code,
+                lat=middle.y,
+                people_per_km2=block.population / max(area_km2, 1e-6),
+            )
+        return self._styles[town]
+
+    def _skyline(self, town: int) -> int:
+        """Seeds the hills on the horizon: they belong to the municipality, as mountains do."""
+        return seed_of("skyline", self._towns[town].municipality_code if town >= 0 else "")
+
+    def _monuments(self, origin: Floats, scale: Floats, towns: _TownFinder) -> tuple[Monument, ...]:
+        """Finds the landmarks in sight, farthest first; small boards only from near."""
+        reach = _MONUMENT_SIGHT_M / scale
+        rows = np.sort(self._landmark_tree.query(shapely.box(*(origin - reach), *(origin + reach))))
+        at = (self._landmark_lonlat[rows] - origin) * scale
+        far = np.hypot(*at.T)
+        found: list[Monument] = []
+        for index in np.argsort(-far, kind="stable"):
+            mark = self._landmarks[rows[index]]
+            shape = _monument_shape(mark)
+            if far[index] > (60.0 if shape == "board" else _MONUMENT_SIGHT_M) or far[index] < 2.5:
+                continue
+            west, south, east, north = mark.geometry.bounds
+            size = (np.array([east - west, north - south]) * scale).clip(6.0, 60.0)
+            style = int(towns.at(at[index : index + 1])[0])
+            place = (float(at[index, 0]), float(at[index, 1]))
+            key = seed_of(mark.kind, mark.osm_id) >> 1
+            found.append(Monument(shape, place, (float(size[0]), float(size[1])), key, style))
+        return tuple(found)
+
+    def _wild_places(
+        self, lat: float, lon: float, styles: tuple[Style, ...], towns: _TownFinder, *, is_empty: bool
+    ) -> Posts:
+        """Scatters trees over cells that are fixed to the ground, more of them where there is no road."""
+        rows = np.arange(*(int(v // _WILD_CELL_M) for v in _window(lat * METRES_PER_DEG)))
+        cells = []
+        for row in rows.tolist():
+            squeeze = METRES_PER_DEG * np.cos(np.radians(row * _WILD_CELL_M / METRES_PER_DEG))
+            columns = np.arange(*(int(v // _WILD_CELL_M) for v in _window(lon * squeeze)))
+            jitter = uniform(self._seed, 31, row, columns), uniform(self._seed, 32, row, columns)
+            x = (columns + jitter[0]) * _WILD_CELL_M - lon * squeeze
+            y = (row + jitter[1]) * _WILD_CELL_M - lat * METRES_PER_DEG
+            key = np.abs(row * 1_000_003 + columns)
+            cells.append(np.column_stack([x, y, key, uniform(self._seed, 33, row, columns)]))
+        table = np.concatenate(cells)
+        style = towns.at(table[:, :2])
+        density = np.array([s.tree_density for s in styles])[style]
+        wanted = (table[:, 3] < density * (0.6 if is_empty else 0.3)) & (np.hypot(table[:, 0], table[:, 1]) > 4.0)
+        return lots.loose_posts(table[wanted, :2], table[wanted, 2].astype(np.int64), style[wanted])
+
+
+class _TownFinder:
+    """Tells towns apart around one place; asks the index point by point only where several towns meet."""
+
+    def __init__(self, tree: shapely.STRtree, origin: Floats, scale: Floats, reach_m: float) -> None:
+        """Looks which towns touch the neighbourhood, and numbers them nearest first, then by row."""
+        self._tree, self._origin, self._scale = tree, origin, scale
+        reach = reach_m / scale
+        box = shapely.box(*(origin - reach), *(origin + reach))
+        touching = np.sort(tree.query(box, predicate="intersects"))
+        if len(touching) == 0:
+            nearest = tree.nearest(shapely.Point(origin)) if len(tree.geometries) else None
+            touching = np.array([-1 if nearest is None else int(nearest)])
+        self.seen: list[int] = touching.tolist()
+        self._only = len(touching) == 1
+
+    def at(self, points_m: Floats) -> Ints:
+        """Gives rows of `seen`, the nearest town's where a point lies in none.
+
+        Args:
+            points_m: `[n, 2]` local metres.
+
+        Returns:
+            `[n]` rows.
+        """
+        rows: NDArray[np.int64] = np.zeros(len(points_m), dtype=np.int64)
+        if self._only or len(points_m) == 0:
+            return rows
+        points = shapely.points(points_m / self._scale + self._origin)
+        seen = self._tree.geometries[self.seen]
+        rows -= 1
+        for row, polygon in enumerate(seen):
+            free = rows < 0
+            rows[free] = np.where(shapely.intersects(polygon, points[free]), row, -1)
+        outside = np.flatnonzero(rows < 0)
+        if len(outside):
+            far = np.stack([shapely.distance(polygon, points[outside]) for polygon in seen])
+            rows[outside] = far.argmin(axis=0)
+        return rows
+
+
+def _window(centre_m: float) -> tuple[float, float]:
+    """Gives the range of sight around a coordinate."""
+    return centre_m - _WILD_SIGHT_M, centre_m + _WILD_SIGHT_M
+
+
+def _joined(parts: list[Floats], columns: int) -> Floats:
+    """Stacks rows, and keeps the shape where there are none."""
+    return np.concatenate(parts) if parts else np.zeros((0, columns))
+
+
+def _road_form(tags: dict[str, str]) -> tuple[int, float, float]:
+    """Tells rank, half width and sidewalk of a road; `lanes` and `width` count where they can be read."""
+    kind = tags.get("highway", "")
+    rank, half, sidewalk = _CLASSES.get(_MARSHALLED.get(kind, kind.removesuffix("_link")), _OTHER_CLASS)
+    for tag, metres in (("lanes", 3.1), ("width", 1.0)):
+        value = tags.get(tag, "")
+        if value.replace(".", "", 1).isdecimal():
+            half = min(max(float(value) * metres / 2, 1.5), 14.0)
+    return rank, half, sidewalk
+
+
+def _monument_shape(mark: Landmark) -> str:
+    """Tells what a landmark is drawn as, by its tags."""
+    tags = mark.tags
+    if tags.get("man_made") in {"tower", "lighthouse", "mast", "chimney"} or tags.get("tourism") == "viewpoint":
+        return "tower"
+    if tags.get("religion") == "shinto" or tags.get("historic") in {"wayside_shrine", "shrine"}:
+        return "torii"
+    if "railway" in tags or "public_transport" in tags or "aeroway" in tags:
+        return "station"
+    if tags.get("historic") in {"castle", "ruins", "fort"} or tags.get("amenity") == "place_of_worship":
+        return "castle"
+    if "leisure" in tags or "natural" in tags or "landuse" in tags:
+        return "grove"
+    if mark.kind == "node" and ("shop" in tags or "amenity" in tags):
+        return "board"
+    return "hall"

@@ -1,0 +1,96 @@
+"""Write whole or not at all: a temporary name, fsync, rename.
+
+A process that dies in the middle leaves only a file named `….partial`, which the next attempt overwrites.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoloc_pipeline.errors import HomeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CURES = {
+    errno.EACCES: "give this user write permission or set GEOLOC_HOME to another folder",
+    errno.EPERM: "give this user write permission or set GEOLOC_HOME to another folder",
+    errno.EROFS: "the disk is read-only: set GEOLOC_HOME to a folder on another disk",
+    errno.ENOSPC: "free some space or set GEOLOC_HOME to a folder on another disk, then run the same step again",
+    errno.EDQUOT: "the quota is used up: free some space or set GEOLOC_HOME to another folder",
+    errno.ENOTDIR: "a file stands where a folder is needed: set GEOLOC_HOME to a folder",
+    errno.EEXIST: "a file stands where a folder is needed: set GEOLOC_HOME to a folder",
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Translate a full, read-only or forbidden disk into `HomeError`; other errors pass.
+
+    Args:
+        path: What is being written; named in the error.
+
+    Yields:
+        None.
+
+    Raises:
+        HomeError: The disk is full, read-only, or not ours to write.
+        OSError: Anything else that the disk says.
+    """
+    try:
+        yield
+    except HomeError:
+        raise
+    except OSError as error:
+        if error.errno in _CURES:
+            raise HomeError(home=path, reason=error.strerror or str(error), cure=_CURES[error.errno]) from error
+        raise
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, it becomes `path`.
+
+    Args:
+        path: Where the whole file shall stand; its folder is made.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        HomeError: The disk is full, read-only, or not ours to write.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,102 @@
+"""Pictures in uncompressed tar shards, read by offset.
+
+A shard is an ordinary tar file (any tool opens it, WebDataset reads it); the table beside it knows where each member's bytes
+begin, so a reader needs one `pread` and no tar library. Members carry no clock and no owner: same pictures, same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoloc_pipeline.errors import MissingInputError
+from geoloc_pipeline.storage.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one picture lies.
+
+    Attributes:
+        name: Member name in the tar file.
+        shard: File name of the shard.
+        offset: Of the first byte of the picture in the shard.
+        size_bytes: Of the picture.
+    """
+
+    name: str
+    shard: str
+    offset: int
+    size_bytes: int
+
+
+def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member]:
+    """Write one shard, whole or not at all.
+
+    Args:
+        path: Where it shall stand, ending in `.tar`.
+        members: Names and bytes, in the order in which they are written; consumed lazily.
+
+    Returns:
+        Where each member lies, in the same order.
+
+    Raises:
+        HomeError: The disk is full, read-only, or not ours to write.
+    """
+    written: list[Member] = []
+    with atomic_path(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            info.mode = 0o644
+            tar.addfile(info, io.BytesIO(data))
+            written.append(Member(name, path.name, tar.offset - _padded(len(data)), len(data)))
+    return written
+
+
+def _padded(size_bytes: int) -> int:
+    """Return the size of a member's bytes in blocks of 512, as tar stores them."""
+    return -(-size_bytes // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+@lru_cache(maxsize=256)
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise MissingInputError(
+            what="an image shard", path=path, cure="materialise the asset that its folder is named after again"
+        ) from error
+
+
+def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> bytes:
+    """Return the bytes of one picture.
+
+    Args:
+        folder: The folder of the shards (`Home.images`).
+        shard: File name of the shard.
+        offset: Of the first byte.
+        size_bytes: How many bytes.
+
+    Returns:
+        The picture, encoded as it was written.
+
+    Raises:
+        MissingInputError: The shard is not there, or shorter than the table says.
+    """
+    data = os.pread(_open(folder / shard), int(size_bytes), int(offset))
+    if len(data) != size_bytes:
+        raise MissingInputError(
+            what=f"{size_bytes} bytes at {offset} of an image shard",
+            path=folder / shard,
+            cure="the shard was cut short: remove it and materialise the asset that its folder is named after again",
+        )
+    return data
