@@ -196,7 +196,7 @@ def furniture(line: Line, houses: Buildings, wild: Posts) -> dict[str, Posts]:
     rows["trees"] = Posts(
         *(np.concatenate(pair) for pair in zip(vars(rows["trees"]).values(), vars(wild).values(), strict=True))
     )
-    return {name: _standing(pieces, posts, houses) for name, posts in rows.items()}
+    return _standing(pieces, rows, houses)
 
 
 def _railed(line: Line, rails: Posts) -> Posts:
@@ -205,11 +205,15 @@ def _railed(line: Line, rails: Posts) -> Posts:
     return rails.where(stretch < _looks(line.styles, rails.style, "rail_share")[0])
 
 
-def _standing(pieces: Pieces, posts: Posts, houses: Buildings) -> Posts:
+def _standing(pieces: Pieces, rows: dict[str, Posts], houses: Buildings) -> dict[str, Posts]:
     """Drops what would stand on a carriageway, in a house, or on the camera's toes."""
-    fine = is_clear(pieces, posts.at_m, np.zeros((len(posts), 1)), margin_m=0.05)
-    fine &= ~_inside(houses, posts.at_m, 0.2).any(axis=1)
-    return posts.where(fine & (np.hypot(*posts.at_m.T) > 1.2))
+    at = np.concatenate([posts.at_m for posts in rows.values()])
+    fine = is_clear(pieces, at, np.zeros((len(at), 1)), margin_m=0.05)
+    fine &= ~_inside(houses, at, 0.2).any(axis=1)
+    fine &= np.hypot(*at.T) > 1.2
+    ends = np.cumsum([len(posts) for posts in rows.values()])
+    parts = np.split(fine, ends[:-1])
+    return {name: posts.where(part) for (name, posts), part in zip(rows.items(), parts, strict=True)}
 
 
 def _wins(seed: int, grown: Buildings) -> Bools:
@@ -234,9 +238,10 @@ def _wins(seed: int, grown: Buildings) -> Bools:
 
 def _inside(houses: Buildings, at_m: Floats, margin_m: float) -> Bools:
     """Gives `[points, houses]`: does the point lie in the house or within the margin of it?"""
-    gap = at_m[:, None, :] - houses.at_m[None, :, :]
-    wide = np.abs((gap * houses.along).sum(axis=2)) < houses.half_width_m + margin_m
-    deep = np.abs((gap * houses.front).sum(axis=2)) < houses.half_depth_m + margin_m
+    x, y = (at_m.T[:, :, None] - houses.at_m.T[:, None, :]).astype(np.float32)
+    ux, uy = houses.along.T.astype(np.float32)
+    wide = np.abs(x * ux + y * uy) < (houses.half_width_m + margin_m).astype(np.float32)
+    deep = np.abs(x * uy - y * ux) < (houses.half_depth_m + margin_m).astype(np.float32)
     return wide & deep
 
 

@@ -242,7 +242,7 @@ def _with_municipality(style: Style, prefecture_code: str, code: str) -> Style:
 def _with_town(style: Style, key_code: str, people_per_km2: float) -> Style:
     """Gives the block its shades: a little hue, how high and how dense it is built."""
     if people_per_km2 > 0:
-        crowd = min(max((people_per_km2 / 4000.0) ** 0.25, 0.45), 1.25)
+        crowd = min(max((people_per_km2 / 4000.0) ** 0.25, 0.7), 1.25)
         style = replace(style, occupancy=min(style.occupancy * crowd, 1.0))
     if not key_code:
         return style

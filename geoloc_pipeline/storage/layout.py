@@ -68,9 +68,17 @@ class Home:
         """Return the folder of the trained model: `best.pt`, `last.pt`, `metrics.jsonl`, `config.json`."""
         return self.root / "models" / "geolocation_model"
 
-    def model_inputs(self) -> Path:
-        """Return the folder of what a training run is told: its configuration as a file."""
-        return self.root / "models" / "inputs"
+    def checkpoint(self) -> Path:
+        """Return the best checkpoint of the trained model."""
+        return self.model() / "best.pt"
+
+    def training_metrics(self) -> Path:
+        """Return the trainer's diary, one line an epoch."""
+        return self.model() / "metrics.jsonl"
+
+    def training_run(self) -> Path:
+        """Return the file that tells the trainer what to do."""
+        return self.root / "models" / "training_run.json"
 
     def qdrant(self) -> Path:
         """Return the folder of the embedded gallery."""
@@ -79,6 +87,18 @@ class Home:
     def reports(self) -> Path:
         """Return the folder of `summary.json`, `index.html` and `evidence.html`."""
         return self.root / "reports"
+
+    def report_page(self) -> Path:
+        """Return the report of the last evaluation."""
+        return self.reports() / "index.html"
+
+    def evidence_page(self) -> Path:
+        """Return the evidence page of one test picture."""
+        return self.reports() / "evidence.html"
+
+    def summary(self) -> Path:
+        """Return the result table, counts and seconds per step, for programs."""
+        return self.reports() / "summary.json"
 
     def receipt(self, asset_key: str, partition: str = WHOLE) -> Path:
         """Return the note that says from what an artefact was made."""
@@ -95,3 +115,19 @@ class Home:
     def world(self) -> Path:
         """Return the folder in which the demo's world is published."""
         return self.root / "world"
+
+    def world_choice(self) -> Path:
+        """Return the note that says which world the demo shows."""
+        return self.root / "world.json"
+
+    def preview(self, asset_key: str, partition: str = WHOLE) -> Path:
+        """Return the small picture of an artefact that the Dagster UI shows."""
+        return self.root / "previews" / asset_key / f"{partition}.png"
+
+    def log(self, name: str) -> Path:
+        """Return the file that takes what a worker process prints."""
+        return self.root / "logs" / f"{name}.log"
+
+    def lock(self) -> Path:
+        """Return the file that the one chain at work in this home holds."""
+        return self.root / "chain.lock"

@@ -79,6 +79,7 @@ def write_receipt(
     inputs: Mapping[str, Any],
     files: Sequence[Path],
     root: Path,
+    bulk: Sequence[Path] = (),
     metadata: Mapping[str, Any] | None = None,
 ) -> Receipt:
     """Write the receipt of an artefact that now stands whole.
@@ -88,6 +89,7 @@ def write_receipt(
         inputs: Everything that went in.
         files: The artefact's files; hashed in this order.
         root: The home; the receipt names files relative to it, so that a home can be moved.
+        bulk: More files of the artefact, remembered by size only: `files` already hold their hashes (picture shards).
         metadata: Plain facts about the artefact.
 
     Returns:
@@ -103,7 +105,7 @@ def write_receipt(
         fingerprint=fingerprint_of(inputs),
         content_hash=digest.hexdigest(),
         inputs=dict(inputs),
-        files={str(file.relative_to(root)): file.stat().st_size for file in files},
+        files={str(file.relative_to(root)): file.stat().st_size for file in (*files, *bulk)},
         metadata=dict(metadata or {}),
     )
     write_text(path, json.dumps(asdict(receipt), sort_keys=True, ensure_ascii=False, indent=1))

@@ -1,0 +1,38 @@
+# Every chore has one name. `make demo` and `make test` do all the set-up on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_HOME ?= data/demo
+
+.PHONY: demo test ui check bench clean
+
+demo: $(READY)
+	$(BIN)/geoloc demo --home $(DEMO_HOME)
+
+test: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile
+
+ui: $(READY)
+	mkdir -p $(DEMO_HOME)/dagster
+	cp dagster.demo.yaml $(DEMO_HOME)/dagster/dagster.yaml
+	GEOLOC_HOME=$(DEMO_HOME) GEOLOC_PROFILE=demo DAGSTER_HOME=$(abspath $(DEMO_HOME)/dagster) $(BIN)/dagster dev -w workspace.yaml
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) data
+
+# The spatial extension of DuckDB comes as a wheel and is put where DuckDB looks for it; nothing is downloaded at run time.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(BIN)/python -c 'from geoloc_pipeline.osm.spatial import ensure_spatial; ensure_spatial()'
+	touch $(READY)

@@ -1,0 +1,164 @@
+"""The `geoloc` command.
+
+Belongs here: arguments, and how answers and progress look in a terminal.
+Does not belong here: what is done (`orchestration`, `retrieval`).
+
+Exit status: 0 done; 2 the user can cure it (the message says how); 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoloc_pipeline import __version__
+from geoloc_pipeline.errors import GeolocError, MissingInputError, SettingError
+from geoloc_pipeline.storage.layout import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEMO_HOME = "data/demo"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Command line without the program's name; from the process when absent.
+
+    Returns:
+        Exit status.
+    """
+    parser = _parser()
+    told = parser.parse_args(arguments)
+    try:
+        return int(told.run(told))
+    except GeolocError as error:
+        print(f"geoloc: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("geoloc: stopped; run the same command again to go on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="geoloc", description="Photo geolocation from open map data.")
+    parser.add_argument("--version", action="version", version=f"geoloc {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="grow a small made-up Japan and run the whole chain on it")
+    demo.add_argument("--home", metavar="DIR", default=DEMO_HOME, help=f"where everything goes (default: {DEMO_HOME})")
+    demo.add_argument("--world", metavar="DIR", default="", help="real *.osm.pbf and e-Stat zips instead, with rendered pictures")
+    demo.add_argument("--seed", type=int, default=0, help="another seed grows another Japan (default: 0)")
+    demo.add_argument("--prefectures", metavar="CODES", default="01,13,35,47", help="of the made-up Japan (default: 01,13,35,47)")
+    demo.add_argument("--density", type=float, default=1.0, help="below 1: fewer roads, for a quicker look (default: 1)")
+    demo.set_defaults(run=_demo)
+
+    locate = commands.add_parser("locate", help="where was this photo taken?")
+    locate.add_argument("photos", metavar="PHOTO", nargs="+", type=Path)
+    locate.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
+    locate.add_argument("--top-k", type=int, default=100, help="neighbours to ask for (default: 100)")
+    locate.add_argument("--readout", default="", help="how to read the neighbours (default: the one that won on validation)")
+    locate.add_argument("--json", action="store_true", help="print one JSON object a photo")
+    locate.add_argument("--report", metavar="FILE.html", type=Path, help="write an evidence page (of the first photo)")
+    locate.set_defaults(run=_locate)
+    return parser
+
+
+# --- geoloc demo --------------------------------------------------------------------------------------------------------
+
+
+def _demo(told: argparse.Namespace) -> int:
+    from geoloc_pipeline.orchestration.chain import chain_of, run_chain
+    from geoloc_pipeline.orchestration.display import ChainDisplay
+    from geoloc_pipeline.orchestration.world import World, choose_world, prefectures_in
+
+    home = Home.at(told.home)
+    if told.density <= 0:
+        raise SettingError(setting="--density", value=told.density, cure="give a number above 0; 1 is the full demo")
+    if told.world:
+        source = Path(told.world).expanduser().absolute()
+        codes = prefectures_in(source)
+        world = World(source=str(source), seed=told.seed, prefecture_codes=codes)
+    else:
+        codes = tuple(sorted(code.strip() for code in told.prefectures.split(",")))
+        world = World(seed=told.seed, prefecture_codes=codes, density=told.density)
+    choose_world(home, world)
+    stages = chain_of(codes)
+    with ChainDisplay() as display:
+        run_chain(home, stages, profile="demo", watch=display.show)
+    _print_summary(home)
+    return 0
+
+
+def _print_summary(home: Home) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not home.summary().is_file():
+        raise MissingInputError(what="the summary", path=home.summary(), cure="run `geoloc demo` again")
+    summary: dict[str, Any] = json.loads(home.summary().read_text(encoding="utf-8"))
+    console = Console()
+    table = Table(title="Where were the test photos taken?", title_justify="left", title_style="bold")
+    for name, justify in (("read-out", "left"), ("median error", "right"), ("1 km", "right"), ("25 km", "right"), ("100 km", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in summary["results"]:
+        name = f"{row['name']} (default)" if row["name"] == summary["default_readout"] else row["name"]
+        table.add_row(
+            name,
+            f"{row['median_km']:.1f} km",
+            *(f"{row[f'within_{km}_km_pct']:.1f} %" for km in (1, 25, 100)),
+            style="bold" if row["name"] == summary["default_readout"] else "",
+        )
+    console.print()
+    console.print(table)
+    counts = summary["counts"]
+    console.print(
+        f"{counts['images']:,} pictures from {counts['sample_points']:,} places, {counts['test_images']:,} of them for this test."
+    )
+    console.print(f"report    {home.report_page()}", soft_wrap=True)
+    console.print(f"evidence  {home.evidence_page()}", soft_wrap=True)
+
+
+# --- geoloc locate ------------------------------------------------------------------------------------------------------
+
+
+def _locate(told: argparse.Namespace) -> int:
+    from geoloc_pipeline.retrieval.desk import Desk, describe
+
+    if told.top_k < 1:
+        raise SettingError(setting="--top-k", value=told.top_k, cure="ask for at least one neighbour")
+    home = _home_of(told.home)
+    desk = Desk.open(home)
+    status = 0
+    for index, photo in enumerate(told.photos):
+        try:
+            answer = desk.locate(photo, top_k=told.top_k, readout=told.readout)
+        except GeolocError as error:
+            if len(told.photos) == 1:
+                raise
+            print(f"geoloc: {error}", file=sys.stderr)
+            status = error.exit_code
+            continue
+        print(json.dumps(answer.to_json(), ensure_ascii=False) if told.json else describe(answer))
+        if told.report and index == 0:
+            desk.write_evidence(answer, photo, told.report)
+            print(f"evidence: {told.report}", file=sys.stderr)
+    return status
+
+
+def _home_of(path: str) -> Home:
+    """Return the home that is meant: the named one, else $GEOLOC_HOME, else the first of the usual ones that has a model."""
+    if path or os.environ.get("GEOLOC_HOME"):
+        return Home.at(path or os.environ["GEOLOC_HOME"])
+    homes = [Home.at(usual) for usual in ("data", DEMO_HOME)]
+    return next((home for home in homes if home.checkpoint().is_file()), homes[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""Group `labels`: what can be said of a picture's place, who learns from it, and what training reads."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from geoloc_pipeline.geo.prefectures import BY_CODE, BY_KEY
+from geoloc_pipeline.orchestration.assets.imagery import photo_collections, street_view_images
+from geoloc_pipeline.orchestration.assets.osm import census_towns
+from geoloc_pipeline.orchestration.io import Made, Step, sheet, table_paths, write_tables
+from geoloc_pipeline.orchestration.partitions import every_photo_set, prefectures
+from geoloc_pipeline.orchestration.resources import Pipeline
+from geoloc_pipeline.tables import (
+    CENSUS_TOWNS,
+    DATASET_SPLITS,
+    LABEL_VOCABULARY,
+    LABELLED_IMAGES,
+    OSM_LANDMARKS,
+    OSM_ROADS,
+    PHOTO_COLLECTIONS,
+    STREET_VIEW_IMAGES,
+    TRAINING_SHARDS,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PHOTOS = dg.AssetDep(photo_collections, partition_mapping=every_photo_set)
+
+
+class SplitConfig(dg.Config):
+    """How pictures are dealt to train, val and test."""
+
+    rule: Literal["grouped", "paper"] = Field(
+        default="grouped", description="grouped: whole capture groups and places on one side; paper: by image, to reproduce it"
+    )
+    seed: int = Field(default=0, description="another seed deals anew")
+
+
+class VocabularyConfig(dg.Config):
+    """Which places become classes."""
+
+    min_images: int = Field(default=0, description="training pictures that make a class; 0: the profile's (paper: 10)")
+    weighting: Literal["balanced", "none", "sqrt", "effective_number", "logit_adjust"] = Field(
+        default="balanced", description="loss weights of the classes; balanced: paper eq. (1)"
+    )
+
+
+@dg.asset(
+    partitions_def=prefectures,
+    deps=[census_towns, "osm_roads", "osm_landmarks", street_view_images, PHOTOS],
+    **sheet(LABELLED_IMAGES, group="labels", kinds={"geopandas"}),
+)
+def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+    """Every picture in one prefecture with its municipality, town block, and the nearest road and landmark within 20 m.
+
+    From: street_view_images, photo_collections, census_towns, osm_roads, osm_landmarks. Takes: seconds. Paper §3.1.
+    """
+    from geoloc_pipeline.labels.nearby import label_images
+    from geoloc_pipeline.orchestration.previews import draw_map
+    from geoloc_pipeline.storage.parquet import read_table
+
+    home, key = pipeline.home, context.partition_key
+    step = Step(context, pipeline, "labelled_images", key)
+    inputs = step.upstream_partitions("photo_collections")
+    for upstream in ("street_view_images", "census_towns", "osm_roads", "osm_landmarks"):
+        inputs |= step.upstream(upstream, key)
+
+    def build() -> Made:
+        images = [read_table(STREET_VIEW_IMAGES, home.table("street_view_images", key))]
+        images += [read_table(PHOTO_COLLECTIONS, path) for path in table_paths(pipeline, "photo_collections", inputs)]
+        towns = read_table(CENSUS_TOWNS, home.table("census_towns", key))
+        labelled = label_images(
+            images,
+            towns,
+            read_table(OSM_ROADS, home.table("osm_roads", key)),
+            read_table(OSM_LANDMARKS, home.table("osm_landmarks", key)),
+            prefecture_code=BY_KEY[key].code,
+        )
+        found = {name: int(labelled[name].notna().sum()) for name in ("municipality_code", "town_code", "road_id", "landmark_id")}
+        made = write_tables(step, {LABELLED_IMAGES: labelled}, **{f"with_{name}": count for name, count in found.items()})
+        made.preview = draw_map(areas=towns, points=labelled, colour_by="municipality_code")
+        return made
+
+    return step.run(inputs, build)
+
+
+@dg.asset(
+    partitions_def=prefectures,
+    deps=[labelled_images],
+    check_specs=[dg.AssetCheckSpec("no_group_on_two_sides", asset="dataset_splits", blocking=True)],
+    **sheet(DATASET_SPLITS, group="labels", kinds={"pandas"}),
+)
+def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config: SplitConfig):  # noqa: ANN201 (check_specs)
+    """Train, validation and test: 80:15:5 in every municipality, whole groups on one side.
+
+    From: labelled_images. `rule=paper` deals by image, to reproduce the paper. Takes: seconds. Paper §3.1.
+    """
+    from geoloc_pipeline.labels.splits import leak_report, split_images
+    from geoloc_pipeline.storage.parquet import read_table
+
+    home, key = pipeline.home, context.partition_key
+    step = Step(context, pipeline, "dataset_splits", key)
+    place_m = pipeline.settings.place_m
+
+    def build() -> Made:
+        labelled = read_table(LABELLED_IMAGES, home.table("labelled_images", key))
+        splits = split_images(labelled, rule=config.rule, place_m=place_m, seed=config.seed)
+        shares = splits["split"].value_counts(normalize=True)
+        facts = {f"{side}_pct": round(100 * float(shares.get(side, 0.0)), 1) for side in ("train", "val", "test")}
+        return write_tables(step, {DATASET_SPLITS: splits}, **facts, leaks=leak_report(labelled, splits, place_m=place_m))
+
+    result = step.run(step.upstream("labelled_images", key) | {"split": config.model_dump(), "place_m": place_m}, build)
+    sides = read_table(DATASET_SPLITS, home.table("dataset_splits", key)).groupby("split_group")["split"].nunique()
+    torn = int((sides > 1).sum())
+    yield result
+    yield dg.AssetCheckResult(
+        asset_key="dataset_splits",
+        check_name="no_group_on_two_sides",
+        passed=torn == 0 or config.rule == "paper",
+        metadata={"groups": len(sides), "torn": torn},
+    )
+
+
+@dg.asset(
+    deps=[labelled_images, dataset_splits],
+    **sheet(LABEL_VOCABULARY, group="labels", kinds={"pandas"}),
+)
+def label_vocabulary(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, config: VocabularyConfig
+) -> dg.MaterializeResult[None]:
+    """The classes of the five heads: places with enough training pictures, their counts and loss weights.
+
+    From: every partition of labelled_images and dataset_splits that exists. Takes: seconds. Paper §3.2, eq. (1).
+    """
+    from geoloc_pipeline.labels.vocabulary import build_vocabulary
+    from geoloc_pipeline.storage.parquet import read_tables
+
+    step = Step(context, pipeline, "label_vocabulary")
+    inputs = step.upstream_partitions("labelled_images") | step.upstream_partitions("dataset_splits")
+    min_images = config.min_images or pipeline.settings.min_images
+
+    def build() -> Made:
+        vocabulary = build_vocabulary(
+            read_tables(LABELLED_IMAGES, table_paths(pipeline, "labelled_images", inputs)),
+            read_tables(DATASET_SPLITS, table_paths(pipeline, "dataset_splits", inputs)),
+            names=_names(pipeline, inputs),
+            min_images=min_images,
+            weighting=config.weighting,
+        )
+        return write_tables(step, {LABEL_VOCABULARY: vocabulary}, classes=_counts(vocabulary))
+
+    return step.run(inputs | {"min_images": min_images, "weighting": config.weighting}, build)
+
+
+def _counts(vocabulary: "pd.DataFrame") -> dict[str, int]:
+    return {str(task): int(count) for task, count in vocabulary["task"].value_counts(sort=False).items()}
+
+
+def _names(pipeline: Pipeline, inputs: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Return names for people, by task and code, from the maps of the prefectures at hand."""
+    from geoloc_pipeline.storage.parquet import read_table
+
+    home = pipeline.home
+    names: dict[str, dict[str, str]] = {
+        "prefecture": {code: prefecture.name for code, prefecture in BY_CODE.items()},
+        "municipality": {},
+        "town": {},
+        "road": {},
+        "landmark": {},
+    }
+    for path in table_paths(pipeline, "labelled_images", inputs):
+        towns = read_table(CENSUS_TOWNS, home.table("census_towns", path.stem))
+        roads = read_table(OSM_ROADS, home.table("osm_roads", path.stem))
+        landmarks = read_table(OSM_LANDMARKS, home.table("osm_landmarks", path.stem))
+        for task, frame, code, name in (
+            ("municipality", towns, "municipality_code", "municipality"),
+            ("town", towns, "town_code", "town"),
+            ("road", roads, "road_id", "name"),
+            ("landmark", landmarks, "landmark_id", "name"),
+        ):
+            known = frame[[code, name]].dropna()
+            names[task] |= dict(zip(known[code], known[name], strict=True))
+    return names
+
+
+@dg.asset(
+    partitions_def=prefectures,
+    deps=[labelled_images, dataset_splits, street_view_images, PHOTOS],
+    **sheet(TRAINING_SHARDS, group="labels", kinds={"webp"}),
+)
+def training_shards(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+    """The pictures of one prefecture cut into single views of 448 px at most, in tar shards with an offset index.
+
+    From: labelled_images, dataset_splits and the picture archive. Views carry no EXIF, so no place can leak into training; they
+    are never enlarged. Takes: minutes per 10,000 pictures. Paper §3.1, §3.2.
+    """
+    from geoloc_pipeline.labels.shards import write_training_shards
+    from geoloc_pipeline.storage.parquet import read_table
+
+    home, key = pipeline.home, context.partition_key
+    step = Step(context, pipeline, "training_shards", key)
+    folder, side_px = home.images("training_shards", key), pipeline.settings.side_px
+    inputs = step.upstream_partitions("photo_collections")
+    for upstream in ("labelled_images", "dataset_splits", "street_view_images"):
+        inputs |= step.upstream(upstream, key)
+
+    def build() -> Made:
+        archive: list[tuple[Any, Path]] = [
+            (read_table(STREET_VIEW_IMAGES, home.table("street_view_images", key)), home.images("street_view_images", key))
+        ]
+        for path in table_paths(pipeline, "photo_collections", inputs):
+            archive.append((read_table(PHOTO_COLLECTIONS, path), home.images("photo_collections", path.stem)))
+        views = write_training_shards(
+            read_table(LABELLED_IMAGES, home.table("labelled_images", key)),
+            read_table(DATASET_SPLITS, home.table("dataset_splits", key)),
+            archive,
+            folder,
+            side_px=side_px,
+            progress=step.progress,
+        )
+        made = write_tables(step, {TRAINING_SHARDS: views}, images=int(views["image_id"].nunique()))
+        made.bulk = sorted(folder / shard for shard in views["shard"].unique())
+        return made
+
+    return step.run(inputs | {"side_px": side_px}, build)

@@ -1,0 +1,217 @@
+"""How an asset's step is run: skipped when its receipt is current, else built, written whole, and reported to Dagster.
+
+https://docs.dagster.io/guides/build/assets/metadata-and-tags
+Tables do not travel through Dagster: rooms read and write files at `storage.layout` paths, so a step can run anywhere the home
+is mounted. What Dagster gets is the content hash as data version, counts, the schema and a preview.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from geoloc_pipeline.errors import MissingInputError
+from geoloc_pipeline.orchestration.resources import Pipeline
+from geoloc_pipeline.storage.atomic import write_bytes
+from geoloc_pipeline.storage.layout import WHOLE
+from geoloc_pipeline.storage.progress import Progress
+from geoloc_pipeline.storage.receipts import Receipt, fingerprint_of, is_current, read_receipt, write_receipt
+from geoloc_pipeline.tables import CONTRACTS, TableContract
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OWNERS = ["team:geoloc"]
+
+
+@dataclass
+class Made:
+    """What a step has made.
+
+    Attributes:
+        files: Files that the content hash is taken over.
+        bulk: More files; `files` already tell their content.
+        facts: Plain facts for people and for the report (counts, versions); JSON-serialisable.
+        preview: PNG that the Dagster UI shows; None: no picture.
+    """
+
+    files: list[Path]
+    bulk: list[Path] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    preview: bytes | None = None
+
+
+@dataclass
+class Step:
+    """One asset's step in one partition.
+
+    Attributes:
+        context: Dagster's context, for the log and the code version.
+        pipeline: Where everything is.
+        key: Asset key.
+        partition: Partition key, or `all`.
+    """
+
+    context: dg.AssetExecutionContext
+    pipeline: Pipeline
+    key: str
+    partition: str = WHOLE
+
+    @property
+    def progress(self) -> Progress:
+        """Where this step tells how far it is."""
+        return Progress(self.pipeline.home.progress(self.key, self.partition))
+
+    def upstream(self, key: str, partition: str = WHOLE) -> dict[str, str]:
+        """Return `{artefact: content hash}` of an upstream artefact.
+
+        Raises:
+            MissingInputError: It was never materialised.
+        """
+        receipt = read_receipt(self.pipeline.home.receipt(key, partition))
+        if receipt is None:
+            raise MissingInputError(
+                what=f"the asset `{key}`, partition {partition}",
+                path=self.pipeline.home.root,
+                cure="materialise it first (in the Dagster UI: select it, Materialize)",
+            )
+        return {f"{key}/{partition}": receipt.content_hash}
+
+    def upstream_partitions(self, key: str) -> dict[str, str]:
+        """Return `{artefact: content hash}` of every partition of an upstream asset that exists, in key order."""
+        folder = self.pipeline.home.receipt(key).parent
+        found: dict[str, str] = {}
+        for path in sorted(folder.glob("*.json")):
+            found |= self.upstream(key, path.stem)
+        return found
+
+    def run(self, inputs: Mapping[str, Any], build: Callable[[], Made]) -> dg.MaterializeResult[None]:
+        """Build the artefact unless it is there already, made from the same inputs; report it to Dagster.
+
+        Args:
+            inputs: Everything that goes in: content hashes of upstream artefacts, settings. The code version is added.
+            build: Makes the artefact, whole or not at all.
+
+        Returns:
+            The materialisation, with the content hash as data version.
+        """
+        home = self.pipeline.home
+        code_version = self.context.assets_def.code_versions_by_key[dg.AssetKey(self.key)]
+        inputs = {**inputs, "code_version": code_version}
+        path = home.receipt(self.key, self.partition)
+        receipt = read_receipt(path)
+        if receipt is not None and is_current(receipt, fingerprint=fingerprint_of(inputs), root=home.root):
+            self.context.log.info("%s/%s is current: nothing to do", self.key, self.partition)
+            return self._report(receipt, seconds=0.0)
+        started_s = time.monotonic()
+        self.progress.tell(0)
+        path.unlink(missing_ok=True)  # from here on the artefact is in the making
+        made = build()
+        seconds = round(time.monotonic() - started_s, 2)
+        if made.preview:
+            write_bytes(home.preview(self.key, self.partition), made.preview)
+        facts = {**made.facts, "seconds": seconds}
+        receipt = write_receipt(path, inputs=inputs, files=made.files, bulk=made.bulk, root=home.root, metadata=facts)
+        return self._report(receipt, seconds=seconds)
+
+    def _report(self, receipt: Receipt, *, seconds: float) -> dg.MaterializeResult[None]:
+        home = self.pipeline.home
+        facts = {name: value for name, value in receipt.metadata.items() if name != "seconds"}
+        metadata: dict[str, Any] = {name: _shown(value) for name, value in facts.items() if name != "rows"}
+        metadata["bytes"] = sum(receipt.files.values())
+        metadata["seconds"] = seconds
+        if receipt.files:
+            metadata["path"] = dg.MetadataValue.path(str(home.root / next(iter(receipt.files))))
+        if "rows" in facts:
+            metadata["dagster/row_count"] = facts["rows"]
+        if self.key in CONTRACTS:
+            metadata["dagster/column_schema"] = column_schema(CONTRACTS[self.key])
+        preview = home.preview(self.key, self.partition)
+        if preview.is_file():
+            encoded = base64.b64encode(preview.read_bytes()).decode("ascii")
+            metadata["preview"] = dg.MetadataValue.md(f"![{self.key} {self.partition}](data:image/png;base64,{encoded})")
+        return dg.MaterializeResult(
+            asset_key=self.key, metadata=metadata, data_version=dg.DataVersion(receipt.content_hash[:16])
+        )
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str):
+        return value
+    return dg.MetadataValue.json(value)
+
+
+def write_tables(step: Step, frames: Mapping[TableContract, "pd.DataFrame"], **facts: Any) -> Made:
+    """Write the tables of a step and tell their counts.
+
+    Args:
+        step: Whose tables they are.
+        frames: The asset's own table first; a `rejected` table goes beside it.
+        facts: More facts for people.
+
+    Returns:
+        What was made; `rows` counts the asset's own table.
+    """
+    from geoloc_pipeline.storage.parquet import write_table
+    from geoloc_pipeline.tables import REJECTED
+
+    home, files, rows = step.pipeline.home, [], None
+    for contract, frame in frames.items():
+        path = (
+            home.rejected(step.key, step.partition) if contract is REJECTED else home.table(contract.name, step.partition)
+        )
+        write_table(contract, frame, path)
+        files.append(path)
+        rows = len(frame) if rows is None else rows
+        if contract is REJECTED:
+            facts["rejected"] = len(frame)
+            facts["rejected_reasons"] = {str(reason): int(count) for reason, count in frame["reason"].value_counts().items()}
+    return Made(files=files, facts={"rows": rows, **facts})
+
+
+def column_schema(contract: TableContract) -> dg.TableSchema:
+    """Return a contract as Dagster shows it."""
+    columns = [
+        dg.TableColumn(
+            name=column.name,
+            type=f"{column.kind}[{column.size}]" if column.size else column.kind,
+            description=column.about,
+            constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=contract.key == (column.name,)),
+        )
+        for column in contract.columns
+    ]
+    if contract.geometry:
+        columns.append(dg.TableColumn(name="geometry", type=" | ".join(contract.geometry), description="WGS 84"))
+    return dg.TableSchema(columns=columns)
+
+
+def sheet(contract: TableContract, *, group: str, kinds: set[str], code_version: str = "1", **more: Any) -> dict[str, Any]:
+    """Return the keyword arguments that every table's asset shares.
+
+    Args:
+        contract: The table.
+        group: Room and asset group.
+        kinds: What the UI shows as badges.
+        code_version: Raise it when the same inputs give other rows.
+        more: Further arguments of `dg.asset`.
+
+    Returns:
+        Arguments for `dg.asset` or `dg.AssetSpec`.
+    """
+    return {
+        "group_name": group,
+        "kinds": {"parquet", *kinds} if not contract.geometry else {"geoparquet", *kinds},
+        "owners": OWNERS,
+        "code_version": code_version,
+        "metadata": {"dagster/column_schema": column_schema(contract), "one row is": contract.about},
+        **more,
+    }
+
+
+def table_paths(pipeline: Pipeline, key: str, artefacts: Iterable[str]) -> list[Path]:
+    """Return the table files of artefacts named `key/partition`, in their order."""
+    return [pipeline.home.table(key, name.split("/", 1)[1]) for name in artefacts if name.startswith(f"{key}/")]

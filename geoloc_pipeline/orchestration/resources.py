@@ -1,0 +1,102 @@
+"""Resources: the home on disk, the way to the services, the keys. Everything enters through the environment.
+
+https://docs.dagster.io/guides/build/external-resources
+Secrets are read when they are needed and handed down; they never are part of a run's configuration, metadata or log.
+"""
+
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING, get_args
+
+import dagster as dg
+from pydantic import Field
+
+from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.orchestration.settings import SETTINGS, Profile, Settings
+from geoloc_pipeline.storage.layout import Home
+
+if TYPE_CHECKING:
+    import httpx
+
+    from geoloc_pipeline.retrieval.gallery import GalleryLocation
+    from geoloc_pipeline.sources.http import HttpClient
+    from geoloc_pipeline.sources.mapillary import MapillaryClient
+
+
+
+
+class Pipeline(dg.ConfigurableResource[None]):
+    """Where the pipeline lives and how it reaches the services.
+
+    Attributes:
+        home_dir: `$GEOLOC_HOME`.
+        profile: `$GEOLOC_PROFILE`: `japan` speaks to the real services, `demo` to a mirror in this very process.
+    """
+
+    home_dir: str = Field(description="GEOLOC_HOME: folder of tables, pictures, models and reports")
+    profile: str = Field(description="GEOLOC_PROFILE: japan or demo")
+
+    @property
+    def home(self) -> Home:
+        """The folder that holds everything."""
+        return Home.at(self.home_dir)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the profile.
+
+        Raises:
+            SettingError: There is no such profile.
+        """
+        if self.profile not in get_args(Profile):
+            raise SettingError(setting="GEOLOC_PROFILE", value=self.profile, cure="set it to japan or demo, or leave it unset")
+        return SETTINGS[self.profile]  # type: ignore[index]
+
+    def http(self) -> "HttpClient":
+        """Return the client for every service; in the demo it ends in the mirror instead of a socket."""
+        from geoloc_pipeline.sources.http import HttpClient
+
+        transport = _demo_transport(self.home) if self.profile == "demo" else None
+        return HttpClient(transport=transport, contact=os.environ.get("GEOLOC_CONTACT", ""))
+
+    def mapillary(self) -> "MapillaryClient":
+        """Return the street-view client with its key.
+
+        Raises:
+            MissingKeyError: MAPILLARY_ACCESS_TOKEN is not set (the demo has a key of its own).
+        """  # noqa: DOC502
+        from geoloc_pipeline.sources.mapillary import MapillaryClient
+
+        if self.profile == "demo":
+            from geoloc_pipeline.demo.mirror import DEMO_TOKEN
+
+            return MapillaryClient(self.http(), token=DEMO_TOKEN)
+        return MapillaryClient(self.http(), token=os.environ.get("MAPILLARY_ACCESS_TOKEN", ""))
+
+    def gallery(self) -> "GalleryLocation":
+        """Return where the gallery is: the server in GEOLOC_QDRANT_URL, or the engine inside this process."""
+        from geoloc_pipeline.retrieval.gallery import GalleryLocation
+
+        return GalleryLocation(
+            folder=self.home.qdrant(),
+            url=os.environ.get("GEOLOC_QDRANT_URL", ""),
+            api_key=os.environ.get("GEOLOC_QDRANT_API_KEY", ""),
+        )
+
+
+@lru_cache(maxsize=2)
+def _demo_transport(home: Home) -> "httpx.BaseTransport":
+    """Return the transport into the mirror of the home's world; the world is published first where it is not there yet."""
+    from geoloc_pipeline.demo.mirror import Mirror, mirror_transport
+    from geoloc_pipeline.orchestration.world import ensure_world
+
+    folder, land = ensure_world(home)
+    return mirror_transport(Mirror(folder, land))
+
+
+def pipeline_from_environment() -> Pipeline:
+    """Return the pipeline that GEOLOC_HOME and GEOLOC_PROFILE describe (default: `data`, `japan`)."""
+    return Pipeline(home_dir=os.environ.get("GEOLOC_HOME", "data"), profile=os.environ.get("GEOLOC_PROFILE", "japan"))
+
+

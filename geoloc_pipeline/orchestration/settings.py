@@ -1,0 +1,59 @@
+"""What the two profiles set differently: `japan` (the real thing) and `demo` (a small world, two cores).
+
+Belongs here: one value a line, with its reason. What is not here has the same value in both and stands in its room.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Profile = Literal["japan", "demo"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a profile.
+
+    Attributes:
+        memory_limit_bytes: Cap for the extraction of a prefecture (QuackOSM would take 8 GB for a region otherwise).
+        workers: Pictures in flight at once, per prefecture.
+        place_m: Pictures closer than this belong to one place and go to one side of the split.
+        min_images: Training pictures that make a class (paper §3.2, table 2: 10 for towns).
+        side_px: Side of a training view; views are never enlarged.
+        preset: Training preset.
+        processes: Training processes (one per GPU; in the demo one per core).
+        top_k: Neighbours of a query (paper §3.3: 100).
+    """
+
+    memory_limit_bytes: int
+    workers: int
+    place_m: float
+    min_images: int
+    side_px: int
+    preset: str
+    processes: int
+    top_k: int
+    training_overrides: dict[str, Any] = field(default_factory=dict)
+
+
+SETTINGS: dict[Profile, Settings] = {
+    "japan": Settings(
+        memory_limit_bytes=6_000_000_000,
+        workers=16,
+        place_m=1000.0,
+        min_images=10,
+        side_px=448,
+        preset="best",
+        processes=1,
+        top_k=100,
+    ),
+    "demo": Settings(
+        memory_limit_bytes=1_000_000_000,
+        workers=1,  # pictures are drawn in this very process: more threads would only wait for each other
+        place_m=200.0,  # towns are 5 km wide: a 1 km buffer would leave no neighbours to learn from
+        min_images=5,  # a town block has about 14 pictures
+        side_px=448,
+        preset="demo",
+        processes=2,
+        top_k=100,
+    ),
+}

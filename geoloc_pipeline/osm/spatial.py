@@ -1,0 +1,56 @@
+"""DuckDB's spatial extension, from its wheel: nothing is downloaded at run time.
+
+QuackOSM loads the extension from DuckDB's default folder below the user's home, in every process that it starts; DuckDB
+itself would fetch it from the network. `ensure_spatial` puts the wheel's file there instead, once.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from geoloc_pipeline.errors import MissingInputError
+
+_WHEEL_FOLDER = "extensions"
+
+
+def ensure_spatial() -> None:
+    """Make sure that any DuckDB connection of this user can load `spatial`; costs milliseconds when it already can.
+
+    Raises:
+        MissingInputError: The extension is neither installed nor in a wheel that fits this DuckDB, or DuckDB's folder below
+            the home directory cannot be written.
+    """
+    with duckdb.connect() as connection:
+        # Not load_extension() first: DuckDB would try to fetch a missing extension from the network before it fails.
+        row = connection.execute("SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'").fetchone()
+        if not (row and row[0]):
+            _install(connection)
+        try:
+            connection.load_extension("spatial")
+        except duckdb.Error as error:
+            raise _missing(f"it is there but cannot be loaded: {error}") from error
+
+
+def _install(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        import duckdb_extension_spatial
+    except ImportError as error:
+        raise _missing("its wheel is not installed") from error
+    from pathlib import Path
+
+    wheel = Path(duckdb_extension_spatial.__file__).parent / _WHEEL_FOLDER / f"v{duckdb.__version__}"
+    file = wheel / "spatial.duckdb_extension"
+    if not file.is_file():
+        raise _missing(f"the installed wheel holds {sorted(p.name for p in wheel.parent.iterdir())}, not v{duckdb.__version__}")
+    try:
+        connection.execute(f"INSTALL '{str(file).replace(chr(39), chr(39) * 2)}'")
+    except duckdb.Error as error:
+        raise _missing(f"the wheel's file cannot be copied to DuckDB's folder below HOME: {error}") from error
+
+
+def _missing(reason: str) -> MissingInputError:
+    return MissingInputError(
+        what=f"DuckDB's spatial extension for duckdb {duckdb.__version__}",
+        path="~/.duckdb/extensions",
+        cure=f"{reason}; run: pip install duckdb==1.5.5 duckdb-extension-spatial==1.5.5 (HOME must be writable)",
+    )

@@ -1,0 +1,87 @@
+"""One chain at a time in a home, and no process that outlives the chain it works for.
+
+A chain that is killed (`kill -9`) cannot stop its workers. They look after themselves: each watches the process it works for and
+ends when that is gone, and holds the home's lock until then, so that the next chain never meets them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.storage.atomic import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geoloc_pipeline.storage.layout import Home
+
+ANCESTOR_VARIABLE = "GEOLOC_WORKS_FOR_PID"
+POLL_S = 0.3
+ORPHANED = 75  # EX_TEMPFAIL: nothing is wrong with the work, run it again
+
+
+@contextlib.contextmanager
+def hold_home(home: Home, *, patience_s: float = 60.0) -> Iterator[int]:
+    """Hold the home for one chain; whoever inherits the descriptor holds it too.
+
+    Args:
+        home: The home.
+        patience_s: How long to wait for the workers of a chain that was killed.
+
+    Yields:
+        The descriptor of the lock, to be passed on to workers.
+
+    Raises:
+        SettingError: Another chain works in this home.
+    """
+    path = home.lock()
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    with stream:
+        deadline_s = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise SettingError(
+                        setting="GEOLOC_HOME",
+                        value=str(home.root),
+                        cure="another run works in this home: wait for it, or name another home",
+                    ) from None
+                time.sleep(POLL_S)
+        yield stream.fileno()
+
+
+def end_with_ancestor() -> None:
+    """End this process as soon as the one named in GEOLOC_WORKS_FOR_PID is gone; does nothing where none is named."""
+    told = os.environ.get(ANCESTOR_VARIABLE, "")
+    if told.isdigit():
+        threading.Thread(target=_watch, args=(int(told),), daemon=True, name="lifeline").start()
+
+
+def _watch(pid: int) -> None:
+    while _is_alive(pid):
+        time.sleep(POLL_S)
+    os._exit(ORPHANED)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    with contextlib.suppress(OSError, IndexError):  # a zombie still takes signals; /proc tells (where there is one)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    return True
