@@ -53,9 +53,13 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="grow a small made-up Japan and run the whole chain on it")
     demo.add_argument("--home", metavar="DIR", default=DEMO_HOME, help=f"where everything goes (default: {DEMO_HOME})")
-    demo.add_argument("--world", metavar="DIR", default="", help="real *.osm.pbf and e-Stat zips instead, with rendered pictures")
+    demo.add_argument(
+        "--world", metavar="DIR", default="", help="real *.osm.pbf and e-Stat zips instead, with rendered pictures"
+    )
     demo.add_argument("--seed", type=int, default=0, help="another seed grows another Japan (default: 0)")
-    demo.add_argument("--prefectures", metavar="CODES", default="01,13,35,47", help="of the made-up Japan (default: 01,13,35,47)")
+    demo.add_argument(
+        "--prefectures", metavar="CODES", default="01,13,35,47", help="of the made-up Japan (default: 01,13,35,47)"
+    )
     demo.add_argument("--density", type=float, default=1.0, help="below 1: fewer roads, for a quicker look (default: 1)")
     demo.set_defaults(run=_demo)
 
@@ -105,7 +109,13 @@ def _print_summary(home: Home) -> None:
     summary: dict[str, Any] = json.loads(home.summary().read_text(encoding="utf-8"))
     console = Console()
     table = Table(title="Where were the test photos taken?", title_justify="left", title_style="bold")
-    for name, justify in (("read-out", "left"), ("median error", "right"), ("1 km", "right"), ("25 km", "right"), ("100 km", "right")):
+    for name, justify in (
+        ("read-out", "left"),
+        ("median error", "right"),
+        ("1 km", "right"),
+        ("25 km", "right"),
+        ("100 km", "right"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in summary["results"]:
         name = f"{row['name']} (default)" if row["name"] == summary["default_readout"] else row["name"]
@@ -119,7 +129,7 @@ def _print_summary(home: Home) -> None:
     console.print(table)
     counts = summary["counts"]
     console.print(
-        f"{counts['images']:,} pictures from {counts['sample_points']:,} places, {counts['test_images']:,} of them for this test."
+        f"{counts['images']:,} pictures from {counts['sample_points']:,} places, {counts['test_images']:,} of them tested."
     )
     console.print(f"report    {home.report_page()}", soft_wrap=True)
     console.print(f"evidence  {home.evidence_page()}", soft_wrap=True)

@@ -39,7 +39,8 @@ def noise_tile(power: float = 1.7) -> Singles:
     spectrum = np.fft.fft2(waves) / frequency**power
     spectrum[0, 0] = 0.0
     noise = np.fft.ifft2(spectrum).real
-    return (noise / noise.std()).astype(np.float32)
+    tile: Singles = (noise / noise.std()).astype(np.float32)
+    return tile
 
 
 @lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geoloc_pipeline.demo.light import Light
     from geoloc_pipeline.demo.shapes import Shapes
     from geoloc_pipeline.demo.style import Style
-    from geoloc_pipeline.demo.surroundings import Buildings, Floats, Ints
+    from geoloc_pipeline.demo.surroundings import Bools, Buildings, Floats, Ints
 
 STOREY_M = 2.9
 _GLASS = np.array([62.0, 78.0, 96.0])
@@ -66,7 +66,7 @@ def add_houses(shapes: Shapes, houses: Buildings, styles: tuple[Style, ...], lig
     """
     pitched = uniform(seed, 61, houses.key) < np.array([s.pitched_share for s in styles])[houses.style]
     pitched &= houses.floors <= 4
-    houses_m = houses.floors * STOREY_M + 0.4
+    houses_m: Floats = houses.floors.astype(np.float64) * STOREY_M + 0.4
     seen = _unhidden(houses, houses_m + np.where(pitched, 2.5, 0.5))
     houses, pitched, height_m = houses.where(seen), pitched[seen], houses_m[seen]
     if len(houses) == 0:
@@ -267,7 +267,7 @@ def _add_slope(shapes: Shapes, corners: Floats, normal: Floats, colour: Floats, 
 
 def _add_flat_roofs(
     shapes: Shapes, houses: Buildings, styles: tuple[Style, ...], light: Light, seed: int, bays: _Bays,
-    is_flat: Floats, height_m: Floats,
+    is_flat: Bools, height_m: Floats,
 ) -> None:  # fmt: skip
     """Adds parapets, and water tanks where the island needs them."""
     each = bays.where(np.flatnonzero(is_flat[bays.house]))
@@ -312,4 +312,5 @@ def _drawn(styles: tuple[Style, ...], rows: Ints, dice: Floats, name: str) -> Fl
     palettes = [np.atleast_2d(np.array(getattr(style, name), dtype=np.float64)) for style in styles]
     sizes = np.array([len(palette) for palette in palettes])
     starts = np.cumsum(sizes) - sizes
-    return np.concatenate(palettes)[starts[rows] + np.floor(dice * sizes[rows]).astype(np.int64)]
+    colours: Floats = np.concatenate(palettes)[starts[rows] + np.floor(dice * sizes[rows]).astype(np.int64)]
+    return colours

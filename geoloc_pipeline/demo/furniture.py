@@ -113,9 +113,7 @@ def _add_poles(shapes: Shapes, poles: Posts, styles: tuple[Style, ...], light: L
     _add_banners(shapes, poles, styles, light, first, second)
 
 
-def _add_banners(
-    shapes: Shapes, poles: Posts, styles: tuple[Style, ...], light: Light, first: Floats, second: Floats
-) -> None:
+def _add_banners(shapes: Shapes, poles: Posts, styles: tuple[Style, ...], light: Light, first: Floats, second: Floats) -> None:
     """Hangs a banner in the municipality's colours and pattern from each pole, read along the road."""
     root, tip = poles.at_m + poles.inward * 0.2, poles.at_m + poles.inward * 1.2
     step = tip - root

@@ -178,9 +178,7 @@ def _draw_roads(chart: Image, scene: Surroundings, lit: Floats, winter: float, m
         half = float(pieces.half_m[row] + pieces.sidewalk_m[row])
         strips.add(pieces.start_m[row], pieces.end_m[row], half, _tone(_snowed(_SIDEWALK, winter), lit))
     asphalt = _tone(_snowed(_ASPHALT, winter * 0.45), lit)
-    paints = [
-        [_tone(_snowed(c, winter * 0.6), lit) for c in (s.lane_colour, _PAINT, s.centre_colour)] for s in scene.styles
-    ]
+    paints = [[_tone(_snowed(c, winter * 0.6), lit) for c in (s.lane_colour, _PAINT, s.centre_colour)] for s in scene.styles]
     for row in rows.tolist():
         earth = pieces.rank[row] == 0
         tone = _tone((152, 138, 112), lit) if earth else asphalt

@@ -109,9 +109,9 @@ def light_of(*, lat: float, lon: float, captured_at: datetime, seed: int, bright
         year_fraction=float(year),
         snow=_snow(year),
         exposure=float(dice.uniform(82.0, 150.0)),
-        balance=np.exp(dice.normal(0.0, [0.11, 0.04, 0.13])),
-        balancing=float(dice.uniform(0.55, 0.95)),
-        contrast=float(dice.uniform(0.85, 1.25)),
+        balance=np.exp(dice.normal(0.0, [0.08, 0.03, 0.10])),
+        balancing=float(dice.uniform(0.5, 0.9)),
+        contrast=float(dice.uniform(0.9, 1.25)),
     )
 
 
@@ -157,4 +157,5 @@ def exposed(image: NDArray[np.uint8], light: Light) -> NDArray[np.uint8]:
     rolled = np.where(value > 0.8, 0.8 + 0.2 * np.tanh((value - 0.8) / 0.2 * 0.8), value)  # highlights fade, not clip
     middle = light.exposure / 255.0
     curve = middle + (rolled - middle) * light.contrast
-    return np.clip(curve * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    table: NDArray[np.uint8] = np.clip(curve * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return table

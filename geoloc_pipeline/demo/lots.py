@@ -242,7 +242,8 @@ def _inside(houses: Buildings, at_m: Floats, margin_m: float) -> Bools:
     ux, uy = houses.along.T.astype(np.float32)
     wide = np.abs(x * ux + y * uy) < (houses.half_width_m + margin_m).astype(np.float32)
     deep = np.abs(x * uy - y * ux) < (houses.half_depth_m + margin_m).astype(np.float32)
-    return wide & deep
+    inside: Bools = wide & deep
+    return inside
 
 
 def _looks(styles: tuple[Style, ...], rows: Ints, *names: str) -> list[Floats]:

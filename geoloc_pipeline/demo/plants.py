@@ -65,8 +65,12 @@ def _leaf(dice: Floats, year: float, cold: Floats, warm: Floats) -> Floats:
     autumn = np.exp(-(((year - 0.86 + shift) / 0.05) ** 2)) * (dice > 0.3) * (warm < 0.5)
     winter = np.exp(-((((year - 0.04 + 0.5) % 1.0 - 0.5) / 0.11) ** 2)) * (dice > 0.4) * (warm < 0.5)
     turned = np.where((dice > 0.65)[:, None], [206.0, 164.0, 40.0], [176.0, 66.0, 36.0])
-    mixed = green
-    for share, colour in ((spring, np.array([242.0, 196.0, 210.0])), (autumn, turned), (winter, np.array([120.0, 108.0, 96.0]))):
+    mixed: Floats = green
+    for share, colour in (
+        (spring, np.array([242.0, 196.0, 210.0])),
+        (autumn, turned),
+        (winter, np.array([120.0, 108.0, 96.0])),
+    ):
         mixed = mixed * (1 - share[:, None]) + colour * share[:, None]
     return mixed
 

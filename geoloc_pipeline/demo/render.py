@@ -122,9 +122,7 @@ def _painted(scenery: Scenery, camera: Camera, turn: Floats, width: int) -> Imag
     """Draws and exposes a panorama; `turn` leads from directions of the picture to directions of the world."""
     scene = scenery.around(lat=camera.lat, lon=camera.lon)
     home = scene.styles[scene.home]
-    light = light_of(
-        lat=camera.lat, lon=camera.lon, captured_at=camera.captured_at, seed=camera.seed, brightness=home.light
-    )
+    light = light_of(lat=camera.lat, lon=camera.lon, captured_at=camera.captured_at, seed=camera.seed, brightness=home.light)
     dice = np.random.default_rng(seed_of("lens", camera.seed))
     eye_m = float(dice.uniform(2.0, 2.7))
     image = np.empty((width // 2, width, 3), dtype=np.uint8)

@@ -180,9 +180,7 @@ class Scenery:
             found.append(Monument(shape, place, (float(size[0]), float(size[1])), key, style))
         return tuple(found)
 
-    def _wild_places(
-        self, lat: float, lon: float, styles: tuple[Style, ...], towns: _TownFinder, *, is_empty: bool
-    ) -> Posts:
+    def _wild_places(self, lat: float, lon: float, styles: tuple[Style, ...], towns: _TownFinder, *, is_empty: bool) -> Posts:
         """Scatters trees over cells that are fixed to the ground, more of them where there is no road."""
         rows = np.arange(*(int(v // _WILD_CELL_M) for v in _window(lat * METRES_PER_DEG)))
         cells = []

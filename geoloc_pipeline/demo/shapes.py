@@ -96,9 +96,7 @@ def _stacked(lots: list[_Lot]) -> tuple[Floats, Floats, Floats]:
     return corners, colour, distance
 
 
-def _projected(
-    corners_m: Floats, eye_m: float, turn: Floats, width: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def _projected(corners_m: Floats, eye_m: float, turn: Floats, width: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Projects polygons to the grid; one that crosses the seam comes twice, once at each side.
 
     Returns:
@@ -139,9 +137,7 @@ def cards(at_m: Floats, half_m: Floats | float, low_m: Floats | float, high_m: F
 _OCTAGON = np.arange(8) * (np.pi / 4) + np.pi / 8
 
 
-def discs(
-    at_m: Floats, right: Floats, half_m: Floats | float, middle_m: Floats | float, tall_m: Floats | float
-) -> Floats:
+def discs(at_m: Floats, right: Floats, half_m: Floats | float, middle_m: Floats | float, tall_m: Floats | float) -> Floats:
     """Builds `[n, 8, 3]` upright octagons.
 
     Args:

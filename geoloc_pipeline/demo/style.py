@@ -261,8 +261,8 @@ def _with_town(style: Style, key_code: str, people_per_km2: float) -> Style:
 
 
 def _banner_colour(turn: float) -> Colour:
-    """Turns 0..1 into a strong colour that is never the orange of the guardrails (hues 0.04 to 0.14 are left out)."""
-    hue = (0.14 + 0.90 * turn) % 1.0
+    """Turns 0..1 into a strong colour that is never the orange of the guardrails (hues 0.03 to 0.14 are left out, with room for shades)."""
+    hue = (0.17 + 0.83 * turn) % 1.0
     return _hsv(hue, 0.85, 0.85 - 0.25 * abs(turn - 0.5))
 
 

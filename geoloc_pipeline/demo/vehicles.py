@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from geoloc_pipeline.demo.surroundings import Floats, Surroundings
 
 _PAINTS = np.array(
-    [[238, 238, 236], [34, 36, 40], [150, 154, 160], [170, 30, 34], [38, 66, 128], [206, 196, 168], [90, 96, 92], [236, 236, 232]],
+    [
+        [238, 238, 236],
+        [34, 36, 40],
+        [150, 154, 160],
+        [170, 30, 34],
+        [38, 66, 128],
+        [206, 196, 168],
+        [90, 96, 92],
+        [236, 236, 232],
+    ],
     dtype=np.float64,
 )
 # length, width, height, height of the bonnet, cab's share from the rear
@@ -88,7 +97,9 @@ def _add_vehicle(shapes: Shapes, at: Floats, along: Floats, form: int, paint: Fl
         _add_box(shapes, at, along, (rear + 0.15, end, bonnet, height, width - 0.15), _GLASS, light, 0.05)
         _add_box(shapes, at, along, (rear + 0.2, end - 0.3, height - 0.12, height, width - 0.14), paint, light, 0.08)
     else:
-        _add_box(shapes, at, along, (end - length * 0.3, end + 0.02, height * 0.55, height * 0.85, width + 0.03), _GLASS, light, 0.06)
+        _add_box(
+            shapes, at, along, (end - length * 0.3, end + 0.02, height * 0.55, height * 0.85, width + 0.03), _GLASS, light, 0.06
+        )
     across = np.array([along[1], -along[0]])
     side = -np.sign(float(across @ at)) or 1.0
     for share in (-0.32, 0.32):
@@ -103,7 +114,9 @@ def _add_box(
     """Adds the sides and the top of a box that the camera can see."""
     rear, front, low, high, width = box
     across = np.array([along[1], -along[0]]) * (width / 2)
-    ring = np.stack([at + along * rear - across, at + along * front - across, at + along * front + across, at + along * rear + across])
+    ring = np.stack(
+        [at + along * rear - across, at + along * front - across, at + along * front + across, at + along * rear + across]
+    )
     end = np.roll(ring, -1, axis=0)
     step = end - ring
     normal = np.column_stack([-step[:, 1], step[:, 0]]) / np.maximum(np.hypot(*step.T), 1e-6)[:, None]

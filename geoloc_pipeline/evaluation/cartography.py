@@ -184,14 +184,42 @@ def outlines_of_towns(towns: gpd.GeoDataFrame, *, level: str) -> list[Outline]:
     return outlines
 
 
-def seen_outlines(frame: MapFrame, outlines: Sequence[Outline]) -> list[tuple[str, str, float, float]]:
-    """Return (name, path, x, y) of every outline that the frame shows; x and y are where its name may stand."""
+@dataclass(frozen=True)
+class SeenOutline:
+    """An outline as a map shows it.
+
+    Attributes:
+        name: For people; may be empty.
+        path: The `d` of its SVG path.
+        x: Pixels, where its name may stand.
+        y: Pixels, where its name may stand; below the area when that is too small for a name.
+    """
+
+    name: str
+    path: str
+    x: float
+    y: float
+
+
+def seen_outlines(frame: MapFrame, outlines: Sequence[Outline], *, least_px: float = 34.0) -> list[SeenOutline]:
+    """Return the outlines that the frame shows, in their order.
+
+    Args:
+        frame: What the picture shows.
+        outlines: Areas.
+        least_px: Height from which on an area has room for its name inside.
+
+    Returns:
+        Those of which at least a part is seen.
+    """
     seen = []
     for outline in outlines:
         path = area_path(frame, outline.geometry)
         if path:
             geometry = outline.geometry if isinstance(outline.geometry, shapely.Geometry) else shape(outline.geometry)
+            _, south, _, north = geometry.bounds
             point = geometry.representative_point()
-            x, y = frame.xy(lat=point.y, lon=point.x)
-            seen.append((outline.name, path, float(x), float(y)))
+            x, y = (float(value) for value in frame.xy(lat=point.y, lon=point.x))
+            top, bottom = (float(value) for value in frame.xy(lat=[north, south], lon=[0.0, 0.0])[1])
+            seen.append(SeenOutline(outline.name, path, x, y + 4 if bottom - top >= least_px else bottom + 20))
     return seen

@@ -18,7 +18,7 @@ from geoloc_pipeline.evaluation.cartography import MapFrame, coast_path, scale_b
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from geoloc_pipeline.evaluation.cartography import Outline
 
@@ -65,11 +65,11 @@ def _ticks(low: float, high: float, *, is_log: bool) -> list[float]:
     return [round(step * n, 12) for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def _scaled(values: ArrayLike, low: float, high: float, start: float, end: float, *, is_log: bool) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
+def _scaled(values: ArrayLike, low: float, high: float, start: float, end: float, *, is_log: bool) -> NDArray[np.float64]:
+    at = np.asarray(values, dtype=np.float64)
     if is_log:
-        values, low, high = np.log10(np.maximum(values, low)), math.log10(low), math.log10(high)
-    return np.asarray(start + (values - low) / max(high - low, 1e-12) * (end - start))
+        at, low, high = np.log10(np.maximum(at, low)), math.log10(low), math.log10(high)
+    return np.asarray(start + (at - low) / max(high - low, 1e-12) * (end - start))
 
 
 def _axes(x_range: tuple[float, float], y_range: tuple[float, float], x_label: str, y_label: str, *, log_x: bool) -> list[str]:
@@ -85,7 +85,9 @@ def _axes(x_range: tuple[float, float], y_range: tuple[float, float], x_label: s
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     turn = f'transform="rotate(-90 11 {(TOP + HEIGHT - BOTTOM) / 2})"'
-    parts.append(f'<text class="axis" x="11" y="{(TOP + HEIGHT - BOTTOM) / 2}" text-anchor="middle" {turn}>{escape(y_label)}</text>')
+    parts.append(
+        f'<text class="axis" x="11" y="{(TOP + HEIGHT - BOTTOM) / 2}" text-anchor="middle" {turn}>{escape(y_label)}</text>'
+    )
     return parts
 
 
@@ -118,7 +120,10 @@ def line_chart(
     if not finite:
         return Markup("")
     x_range = x_range or (min(float(x.min()) for x, _ in finite), max(float(x.max()) for x, _ in finite))
-    y_range = y_range or (min(0.0, *(float(y.min()) for _, y in finite), 0.0), max(float(y.max()) for _, y in finite) * 1.05 or 1.0)
+    y_range = y_range or (
+        min(0.0, *(float(y.min()) for _, y in finite), 0.0),
+        max(float(y.max()) for _, y in finite) * 1.05 or 1.0,
+    )
     body = _axes(x_range, y_range, x_label, y_label, log_x=log_x)
     for line, (x, y) in zip(lines, points, strict=True):
         ok = np.isfinite(x) & np.isfinite(y)
@@ -217,7 +222,7 @@ def error_map(bubbles: Sequence[Bubble], outlines: Sequence[Outline], *, label: 
     lats, lons = [b.lat for b in bubbles], [b.lon for b in bubbles]
     frame = MapFrame.fitting(lat=lats, lon=lons, width_px=width, height_px=height, margin=0.14)
     body = [f'<rect class="sea" width="{width}" height="{height}"/>', f'<path class="coast" d="{coast_path(frame)}"/>']
-    body += [f'<path class="area" d="{path}"/>' for _, path, _, _ in seen_outlines(frame, outlines)]
+    body += [f'<path class="area" d="{seen.path}"/>' for seen in seen_outlines(frame, outlines)]
     largest = max(b.count for b in bubbles) or 1
     x, y = frame.xy(lat=lats, lon=lons)
     for bubble, cx, cy in sorted(zip(bubbles, x, y, strict=True), key=lambda item: -item[0].count):
@@ -227,7 +232,9 @@ def error_map(bubbles: Sequence[Bubble], outlines: Sequence[Outline], *, label: 
         body.append(f'<circle class="bubble" {disc}><title>{title}</title></circle>')
         if len(bubbles) <= 16:
             side = (cx + radius + 4, "start") if cx < width * 0.7 else (cx - radius - 4, "end")
-            body.append(f'<text class="name" x="{side[0]:.1f}" y="{cy + 4:.1f}" text-anchor="{side[1]}">{escape(bubble.name)}</text>')
+            body.append(
+                f'<text class="name" x="{side[0]:.1f}" y="{cy + 4:.1f}" text-anchor="{side[1]}">{escape(bubble.name)}</text>'
+            )
     bar_px, words = scale_bar(frame)
     body.append(f'<path class="bar" d="M14 {height - 14}h{bar_px:.1f}"/><text x="14" y="{height - 20}">{words}</text>')
     return _svg(body, label=label, width=width, height=height, kind="map")

@@ -1,7 +1,7 @@
 """Pages that are one file: style inside, pictures inside, nothing fetched when they are opened.
 
-Belongs here: the Jinja environment, the style that all pages share, how figures are written for people, the rule that a page may
-not load anything.
+Belongs here: the Jinja environment, the style that all pages share, how figures are written for people, the rule that a
+page may not load anything.
 Does not belong here: what a page says (`report`, `retrieval.evidence`).
 """
 
@@ -38,11 +38,11 @@ def pct(value: float | None) -> str:
 
 def number(value: Any) -> str:
     """Return a figure for people: whole numbers with separators, other numbers with three digits, the rest as it is."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "–" if value is None else str(value)
-    if isinstance(value, int) or value == int(value) if math.isfinite(value) else False:
-        return f"{int(value):,}"
-    return "–" if not math.isfinite(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
 def seconds(value: float) -> str:
@@ -78,7 +78,7 @@ def _environment(package: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"km": km, "pct": pct, "number": number, "seconds": seconds, "safe_link": safe_link}
+    environment.filters.update(km=km, pct=pct, number=number, seconds=seconds, safe_link=safe_link)
     return environment
 
 
@@ -99,7 +99,9 @@ def render_page(package: str, template: str, values: Mapping[str, Any], *, scrip
     """
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     run = f"'sha256-{digest}'" if script else "'none'"
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {run}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {run}; base-uri 'none'; form-action 'none'"
+    )
     style = (resources.files("geoloc_pipeline.evaluation") / "page.css").read_text(encoding="utf-8")
     page = _environment(package).get_template(template)
     return page.render({**values, "policy": policy, "style": Markup(style), "script": Markup(script)})  # noqa: S704 -- both are ours

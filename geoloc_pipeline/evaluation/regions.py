@@ -1,7 +1,7 @@
 """How far the truth may be from an answer: radii that held it 50 and 90 times in 100 on validation pictures.
 
-Split conformal prediction: whatever the model, the radius holds the truth of a new picture with the stated chance, as long as new
-pictures are like those it was calibrated on. It promises nothing for a photo of another kind (indoor, night, abroad).
+Split conformal prediction: whatever the model, the radius holds the truth of a new picture with the stated chance, as long as
+new pictures are like those it was calibrated on. It promises nothing for a photo of another kind (indoor, night, abroad).
 """
 
 from __future__ import annotations

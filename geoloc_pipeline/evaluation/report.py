@@ -118,7 +118,9 @@ def report_html(data: ReportData) -> str:
     mine = data.estimates[data.estimates["readout"] == data.default_readout]
     if mine.empty:
         raise SettingError(
-            setting="default_readout", value=data.default_readout, cure="hand over estimates of it: without answers there is no report"
+            setting="default_readout",
+            value=data.default_readout,
+            cure="hand over estimates of it: without answers there is no report",
         )
     table = metrics.result_table(data.estimates, default=data.default_readout)
     headline = table[table["is_default"]].iloc[0].to_dict()

@@ -50,7 +50,7 @@ def osm_dump_updates(context: dg.SensorEvaluationContext, pipeline: Pipeline) ->
     cron_schedule="0 3 * * 0",
     execution_timezone="Asia/Tokyo",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Sunday 03:00 in Japan: every prefecture that was built before, from the dump that is there. Fetches street view.",
+    description="Sunday 03:00 in Japan: every prefecture that was built before, from its newest dump. Fetches street view.",
 )
 def weekly_osm_refresh(context: dg.ScheduleEvaluationContext, pipeline: Pipeline) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request a run for each prefecture whose region has a dump."""

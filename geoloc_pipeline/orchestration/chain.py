@@ -206,7 +206,7 @@ def _raise_if_failed(home: Home, run: Run, process: "subprocess.Popen[str]") -> 
             raise WorkerFailedError(sentence=told["error"], exit_code=int(told["exit_code"]))
     where = f"{', '.join(run.assets)} ({run.partition})" if run.partition else ", ".join(run.assets)
     raise WorkerFailedError(
-        sentence=f"the run of {where} ended with status {process.returncode}; its output is in {log}: run again to go on from there",
+        sentence=f"the run of {where} ended with status {process.returncode}; its output is in {log}; run again to go on",
         exit_code=1,
     )
 

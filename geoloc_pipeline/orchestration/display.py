@@ -57,7 +57,8 @@ class ChainDisplay:
     def _table(self, state: ChainState) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name, justify in (
-            ("step", "left"), ("", "left"), ("parts", "right"), ("count", "right"), ("rate", "right"), ("left", "right"), ("took", "right"),
+            ("step", "left"), ("", "left"), ("parts", "right"), ("count", "right"), ("rate", "right"), ("left", "right"),
+            ("took", "right"),
         ):  # fmt: skip
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         active = {asset for run in state.running for asset in run.assets}
@@ -88,7 +89,9 @@ class ChainDisplay:
         for index, (name, step) in enumerate(state.steps.items(), start=1):
             if step.finished >= step.partitions and name not in self._told:
                 self._told.add(name)
-                self.console.print(f"[{index:2}/{total}] {name:20} {_count(step):>16}  {step.seconds:7.1f} s", highlight=False, markup=False)
+                self.console.print(
+                    f"[{index:2}/{total}] {name:20} {_count(step):>16}  {step.seconds:7.1f} s", highlight=False, markup=False
+                )
                 self._spoke_s = time.monotonic()
         if time.monotonic() - self._spoke_s > QUIET_S:
             self._spoke_s = time.monotonic()
@@ -97,7 +100,9 @@ class ChainDisplay:
                     rate, left_s = self._speed(name, step)
                     left = f", about {_clock(left_s)} left" if left_s else ""
                     self.console.print(
-                        f"        {name}: {step.done:,} of {step.total:,} {step.unit}, {rate:,.0f}/s{left}", highlight=False, markup=False
+                        f"        {name}: {step.done:,} of {step.total:,} {step.unit}, {rate:,.0f}/s{left}",
+                        highlight=False,
+                        markup=False,
                     )
 
 

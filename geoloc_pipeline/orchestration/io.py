@@ -89,6 +89,11 @@ class Step:
             found |= self.upstream(key, path.stem)
         return found
 
+    def facts(self) -> dict[str, Any]:
+        """Return the facts that the step's last receipt tells; empty when it was never run."""
+        receipt = read_receipt(self.pipeline.home.receipt(self.key, self.partition))
+        return receipt.metadata if receipt else {}
+
     def run(self, inputs: Mapping[str, Any], build: Callable[[], Made]) -> dg.MaterializeResult[None]:
         """Build the artefact unless it is there already, made from the same inputs; report it to Dagster.
 
@@ -161,9 +166,7 @@ def write_tables(step: Step, frames: Mapping[TableContract, "pd.DataFrame"], **f
 
     home, files, rows = step.pipeline.home, [], None
     for contract, frame in frames.items():
-        path = (
-            home.rejected(step.key, step.partition) if contract is REJECTED else home.table(contract.name, step.partition)
-        )
+        path = home.rejected(step.key, step.partition) if contract is REJECTED else home.table(contract.name, step.partition)
         write_table(contract, frame, path)
         files.append(path)
         rows = len(frame) if rows is None else rows

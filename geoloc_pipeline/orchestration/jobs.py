@@ -1,8 +1,8 @@
 """Jobs: what an operator starts with one click.
 
 https://docs.dagster.io/guides/build/jobs
-A Dagster job has one partition dimension, so the dumps (by region) have a job of their own before the prefectures' one. Every job
-stops before the next fan-in; parallelism comes from runs, so each run's steps stay in one process.
+A Dagster job has one partition dimension, so the dumps (by region) have a job of their own before the prefectures'
+one. Every job stops before the next fan-in; parallelism comes from runs, so each run's steps stay in one process.
 """
 
 import dagster as dg
@@ -42,8 +42,8 @@ train_and_index = dg.define_asset_job(
     partitions_def=prefectures,
     executor_def=dg.in_process_executor,
     description=(
-        "Classes and model from every prefecture that is there, then the embeddings of this prefecture, then the gallery. Run it "
-        "for each prefecture: what is current is skipped, so the model is trained once."
+        "Classes and model from every prefecture that is there, then the embeddings of this prefecture, then the gallery. Run "
+        "it for each prefecture: what is current is skipped, so the model is trained once."
     ),
 )
 

@@ -4,7 +4,6 @@ https://docs.dagster.io/guides/build/external-resources
 Secrets are read when they are needed and handed down; they never are part of a run's configuration, metadata or log.
 """
 
-
 import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, get_args
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from geoloc_pipeline.retrieval.gallery import GalleryLocation
     from geoloc_pipeline.sources.http import HttpClient
     from geoloc_pipeline.sources.mapillary import MapillaryClient
-
-
 
 
 class Pipeline(dg.ConfigurableResource[None]):
@@ -65,7 +62,7 @@ class Pipeline(dg.ConfigurableResource[None]):
 
         Raises:
             MissingKeyError: MAPILLARY_ACCESS_TOKEN is not set (the demo has a key of its own).
-        """  # noqa: DOC502
+        """
         from geoloc_pipeline.sources.mapillary import MapillaryClient
 
         if self.profile == "demo":
@@ -76,13 +73,9 @@ class Pipeline(dg.ConfigurableResource[None]):
 
     def gallery(self) -> "GalleryLocation":
         """Return where the gallery is: the server in GEOLOC_QDRANT_URL, or the engine inside this process."""
-        from geoloc_pipeline.retrieval.gallery import GalleryLocation
+        from geoloc_pipeline.retrieval.desk import gallery_location
 
-        return GalleryLocation(
-            folder=self.home.qdrant(),
-            url=os.environ.get("GEOLOC_QDRANT_URL", ""),
-            api_key=os.environ.get("GEOLOC_QDRANT_API_KEY", ""),
-        )
+        return gallery_location(self.home)
 
 
 @lru_cache(maxsize=2)
@@ -98,5 +91,3 @@ def _demo_transport(home: Home) -> "httpx.BaseTransport":
 def pipeline_from_environment() -> Pipeline:
     """Return the pipeline that GEOLOC_HOME and GEOLOC_PROFILE describe (default: `data`, `japan`)."""
     return Pipeline(home_dir=os.environ.get("GEOLOC_HOME", "data"), profile=os.environ.get("GEOLOC_PROFILE", "japan"))
-
-

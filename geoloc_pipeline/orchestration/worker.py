@@ -1,7 +1,8 @@
 """One process that materialises some assets in some partition, in process, and says plainly why when it cannot.
 
-`python -m geoloc_pipeline.orchestration.worker '{"assets": [...], "partition": "13_tokyo"}'` reads GEOLOC_HOME and GEOLOC_PROFILE.
-Its last line on stdout is a JSON object: `{"ok": true}`, or `{"error": …, "exit_code": …}` with an error of our own.
+`python -m geoloc_pipeline.orchestration.worker '{"assets": [...], "partition": "13_tokyo"}'` reads GEOLOC_HOME and
+GEOLOC_PROFILE. Its last line on stdout is a JSON object: `{"ok": true}`, or `{"error": …, "exit_code": …}` with an
+error of our own.
 
 Belongs here: one run. Does not belong here: which runs, in which order (`chain.py`).
 """
@@ -53,7 +54,7 @@ def materialise(assets: list[str], partition: str | None) -> None:
 
     Raises:
         GeolocError: A step cannot do its work; the message names the cure.
-    """  # noqa: DOC502
+    """
     pipeline = pipeline_from_environment()
     definitions = build_definitions(pipeline)
     with open_instance(pipeline.home) as instance:

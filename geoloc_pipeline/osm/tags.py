@@ -5,7 +5,8 @@ Does not belong here: how the objects are found (`extract.py`) and named (`roads
 
 The paper names neither list (§3.1: "roads and landmarks"); both are ours. Roads are the classes that a car with a camera
 drives and that carry names: slip roads (`*_link`) have no identity of their own, service ways and footways are left to
-pedestrians. Landmarks are what people name when they say where they are, and what looks like nothing else.
+pedestrians. Landmarks are what people name when they say where they are, and what looks like nothing else; `leisure=garden`
+is left out, because most of them are private front gardens (404 of 832 landmarks of Andorra).
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ LANDMARK_TAGS = {
     ("aeroway", "aerodrome"): "https://wiki.openstreetmap.org/wiki/Tag:aeroway%3Daerodrome",
     ("man_made", "lighthouse"): "https://wiki.openstreetmap.org/wiki/Tag:man_made%3Dlighthouse",
     ("leisure", "stadium"): "https://wiki.openstreetmap.org/wiki/Tag:leisure%3Dstadium",
-    ("leisure", "garden"): "https://wiki.openstreetmap.org/wiki/Tag:leisure%3Dgarden",
     ("leisure", "park"): "https://wiki.openstreetmap.org/wiki/Tag:leisure%3Dpark",
     ("natural", "peak"): "https://wiki.openstreetmap.org/wiki/Tag:natural%3Dpeak",
     ("natural", "beach"): "https://wiki.openstreetmap.org/wiki/Tag:natural%3Dbeach",

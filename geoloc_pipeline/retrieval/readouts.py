@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -79,7 +79,12 @@ Places = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 def _checked(
     lat: ArrayLike, lon: ArrayLike, score: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return unit vectors `[q, k, 3]` (zero where absent), scores and which neighbours are there."""
+    """Return unit vectors `[q, k, 3]` (zero where absent), scores and which neighbours are there.
+
+    Raises:
+        CollectionError: A query has no neighbour at all.
+        ModelError: The shapes differ, or a similarity is not finite.
+    """
     lat, lon, score = (np.atleast_2d(np.asarray(values, dtype=np.float64)) for values in (lat, lon, score))
     if not lat.shape == lon.shape == score.shape:
         raise ModelError(
@@ -292,7 +297,7 @@ def spread_km(
     order = np.argsort(np.where(present, away_m, np.inf), axis=1, kind="stable")
     mass = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
     half = (mass >= 0.5 - 1e-12).argmax(axis=1)
-    return np.take_along_axis(away_m, order, axis=1)[np.arange(len(order)), half] / 1000.0
+    return np.asarray(np.take_along_axis(away_m, order, axis=1)[np.arange(len(order)), half] / 1000.0)
 
 
 @dataclass(frozen=True)
@@ -362,14 +367,22 @@ def estimate_table(
     """
     names, regions = names or {}, regions or {}
     true_lat, true_lon = np.asarray(true_lat, dtype=np.float64), np.asarray(true_lon, dtype=np.float64)
-    columns: dict[str, list[object]] = {column.name: [] for column in ESTIMATES.columns}
+    columns: dict[str, list[Any]] = {column.name: [] for column in ESTIMATES.columns}
     for readout in readouts:
         lat, lon = read_out(neighbours, readout, settings=settings)
         error_km = distance_m(lat=lat, lon=lon, to_lat=true_lat, to_lon=true_lon) / 1000.0
         region_50_km = region_90_km = np.full(len(lat), np.nan)
         if readout in regions:
             region_50_km, region_90_km = regions[readout].radii_km(spread_km(neighbours, lat=lat, lon=lon, settings=settings))
-        rows = (list(query_id), [names.get(readout, readout)] * len(lat), lat, lon, true_lat, true_lon, error_km)
+        rows: tuple[Any, ...] = (
+            list(query_id),
+            [names.get(readout, readout)] * len(lat),
+            lat,
+            lon,
+            true_lat,
+            true_lon,
+            error_km,
+        )
         for name, values in zip(columns, (*rows, region_50_km, region_90_km), strict=True):
             columns[name].extend(values)
     return as_table(ESTIMATES, columns)

@@ -140,11 +140,8 @@ def _renamed(frame: gpd.GeoDataFrame, *, archive: Path) -> pd.DataFrame:
     texts = {name: _text(frame, name) for name in ("KEY_CODE", "PREF", "CITY", "S_AREA", "PREF_NAME", "CITY_NAME", "S_NAME")}
     lacking = [name for name in ("KEY_CODE", "PREF", "PREF_NAME") if texts[name] is None or texts[name].isna().all()]
     if lacking:
-        raise BadSourceFileError(
-            path=archive,
-            reason=f"its .dbf has no {' and no '.join(lacking)}: these are no census blocks",
-            cure=cure_of(archive),
-        )
+        reason = f"its .dbf has no {' and no '.join(lacking)}: these are no census blocks"
+        raise BadSourceFileError(path=archive, reason=reason, cure=cure_of(archive))
     if frame.crs is None:
         frame = frame.set_crs(JGD2011)
     nothing = pd.Series(None, index=frame.index, dtype=object)

@@ -47,9 +47,8 @@ def check_archive(path: Path, *, shown: Path, prefecture_code: str = "") -> list
         start = path.read_bytes()[:200].decode("utf-8", "replace")
         is_page = start.lstrip().lower().startswith(("<!doctype", "<html", "<?xml"))
         what = "a web page" if is_page else "something else"
-        raise bad(
-            f"it is {what} instead of a zip archive for prefecture {prefecture_code or '?'}: {' '.join(start.split())[:80]!r}"
-        )
+        reason = f"it is {what} and no zip archive of prefecture {prefecture_code or '?'}: {' '.join(start.split())[:80]!r}"
+        raise BadSourceFileError(path=shown, reason=reason, cure=cure)
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]

@@ -48,6 +48,11 @@ class Home:
         """Return the folder that keeps the dated dumps of a region."""
         return self.root / "sources" / "geofabrik" / region
 
+    def dump_files(self) -> list[Path]:
+        """Return the newest dump of each region that has one, by region."""
+        found: dict[str, Path] = {path.parent.name: path for path in sorted(self.dumps("").glob("*/*.osm.pbf"))}
+        return [found[region] for region in sorted(found)]
+
     def census(self) -> Path:
         """Return the folder of the e-Stat archives."""
         return self.root / "sources" / "estat"
@@ -71,6 +76,10 @@ class Home:
     def checkpoint(self) -> Path:
         """Return the best checkpoint of the trained model."""
         return self.model() / "best.pt"
+
+    def calibration(self) -> Path:
+        """Return what the last evaluation chose for reading answers: read-out, its settings, regions."""
+        return self.root / "models" / "calibration.json"
 
     def training_metrics(self) -> Path:
         """Return the trainer's diary, one line an epoch."""

@@ -1,7 +1,7 @@
 """One chain at a time in a home, and no process that outlives the chain it works for.
 
-A chain that is killed (`kill -9`) cannot stop its workers. They look after themselves: each watches the process it works for and
-ends when that is gone, and holds the home's lock until then, so that the next chain never meets them.
+A chain that is killed (`kill -9`) cannot stop its workers. They look after themselves: each watches the process it
+works for and ends when that is gone, and holds the home's lock until then, so that the next chain never meets them.
 """
 
 from __future__ import annotations

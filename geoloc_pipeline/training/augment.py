@@ -97,7 +97,7 @@ def _affine_matrices(
         forward[:, 1, 0] = -shear[1]
         forward[:, 1, 1] = 1 + shear[0] * shear[1]
     forward[:, :2, :2] *= zoom[:, None, None]
-    return np.linalg.inv(forward)
+    return np.asarray(np.linalg.inv(forward), dtype=np.float64)
 
 
 def augment(pixels: Tensor, draw: Draw, config: TrainingConfig, *, noise: torch.Generator) -> Tensor:
@@ -125,7 +125,7 @@ def augment(pixels: Tensor, draw: Draw, config: TrainingConfig, *, noise: torch.
 
 def _sample(pixels: Tensor, matrices: Tensor, *, side_px: int, fill: str) -> Tensor:
     """Return crop and affine of `[n, 3, side, side]` in one reading, averaged where the crop is shrunk."""
-    finer = 2 if pixels.shape[-1] > 1.2 * side_px else 1
+    finer = 2 if pixels.shape[-1] >= 1.75 * side_px else 1
     grid = F.affine_grid(matrices, [len(pixels), 3, finer * side_px, finer * side_px], align_corners=False)
     padding = "reflection" if fill == "reflect" else "zeros"
     read = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode=padding, align_corners=False)

@@ -47,7 +47,13 @@ class AugMixDraw(NamedTuple):
 
     def rows(self, chosen: slice) -> AugMixDraw:
         """Return the draws of some pictures."""
-        return AugMixDraw(*(values[chosen] for values in self))
+        return AugMixDraw(
+            operators=self.operators[chosen],
+            bins=self.bins[chosen],
+            signs=self.signs[chosen],
+            original=self.original[chosen],
+            weights=self.weights[chosen],
+        )
 
 
 def draw_augmix(rng: np.random.Generator, count: int, *, chains: int, depth: int, blend: bool) -> AugMixDraw:
@@ -92,15 +98,15 @@ def apply_augmix(pixels: Tensor, draw: AugMixDraw) -> Tensor:
     for chain in range(draw.weights.shape[1]):
         changed = pixels
         for link in range(LONGEST_CHAIN):
-            changed = _apply_link(changed, draw.operators[:, chain, link], draw.bins[:, chain, link], draw.signs[:, chain, link])
+            changed = _apply_link(
+                changed, draw.operators[:, chain, link], draw.bins[:, chain, link], draw.signs[:, chain, link]
+            )
         mixed = mixed + changed * torch.from_numpy(draw.weights[:, chain]).to(device).view(-1, 1, 1, 1)
     return mixed.floor_().clamp_(0, 255)
 
 
-def _apply_link(
-    pixels: Tensor, operators: NDArray[np.int64], bins: NDArray[np.int64], signs: NDArray[np.int64]
-) -> Tensor:
-    changed = pixels.clone()
+def _apply_link(pixels: Tensor, operators: NDArray[np.int64], bins: NDArray[np.int64], signs: NDArray[np.int64]) -> Tensor:
+    changed, side = pixels.clone(), pixels.shape[-1]
     warped = [index for index, name in enumerate(OPERATORS) if name in GEOMETRIC]
     groups = [np.isin(operators, warped), *(operators == i for i in range(len(OPERATORS)) if i not in warped)]
     for group in groups:
@@ -112,7 +118,7 @@ def _apply_link(
         part = pixels[chosen]
         if names[0] in GEOMETRIC:
             matrices = [
-                geometric_matrix(name, magnitude(name, int(b), int(s), side_px=pixels.shape[-1]))
+                geometric_matrix(name, magnitude(name, int(b), int(s), side_px=side), side_px=side)
                 for name, b, s in zip(names, bins[rows], signs[rows], strict=True)
             ]
             part = warp(part, torch.tensor(matrices, dtype=torch.float32, device=pixels.device))
@@ -150,12 +156,15 @@ def magnitude(name: str, strength: int, sign: int, *, side_px: int = 0) -> float
     return sign * 0.9 * share
 
 
-def geometric_matrix(name: str, value: float) -> list[list[float]]:
-    """Return the matrix that brings an output pixel, in pixels from the middle, to where it is read."""
+def geometric_matrix(name: str, value: float, *, side_px: int) -> list[list[float]]:
+    """Return the matrix that brings an output pixel, in pixels from the middle, to where it is read.
+
+    Shears turn about the upper left corner, rotations about the middle, as in torchvision's AugMix.
+    """
     if name == "shear_x":
-        return [[1.0, value, 0.0], [0.0, 1.0, 0.0]]
+        return [[1.0, value, value * side_px / 2], [0.0, 1.0, 0.0]]
     if name == "shear_y":
-        return [[1.0, 0.0, 0.0], [value, 1.0, 0.0]]
+        return [[1.0, 0.0, 0.0], [value, 1.0, value * side_px / 2]]
     if name == "translate_x":
         return [[1.0, 0.0, -value], [0.0, 1.0, 0.0]]
     if name == "translate_y":

@@ -288,7 +288,11 @@ def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
         raise BadSourceFileError(path=path, reason=f"not JSON ({error})", cure="write it again") from error
     needed, known = {"preset", "vocabulary", "shards", "output"}, {"overrides", "data_versions", "progress", "report_to"}
     if not isinstance(told, dict) or (missing := sorted(needed - set(told))) or (strange := sorted(set(told) - needed - known)):
-        faults = "not an object" if not isinstance(told, dict) else f"keys missing: {missing}, unknown: {strange if not missing else []}"
+        faults = (
+            "not an object"
+            if not isinstance(told, dict)
+            else f"keys missing: {missing}, unknown: {strange if not missing else []}"
+        )
         raise BadSourceFileError(path=path, reason=faults, cure=f"give {sorted(needed)} and, if wanted, {sorted(known)}")
     return TrainingRun(
         config=make_config(told["preset"], told.get("overrides"), backbone_weights=backbone_weights),

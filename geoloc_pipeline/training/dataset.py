@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from geoloc_pipeline.training.config import ShardTable
+    from geoloc_pipeline.training.config import ShardTable, TrainingConfig
     from geoloc_pipeline.training.ranks import Ranks
 
 
@@ -82,6 +82,11 @@ class Squares(Dataset[Batch]):
         return len(self._row)
 
     @property
+    def in_memory(self) -> bool:
+        """Whether every square was decoded already."""
+        return self._cache is not None or len(self) == 0
+
+    @property
     def size_bytes(self) -> int:
         """What all decoded squares take in memory."""
         return len(self) * 3 * self._side_px**2
@@ -91,10 +96,7 @@ class Squares(Dataset[Batch]):
 
     def __getitems__(self, numbers: Sequence[int]) -> Batch:  # what DataLoader calls for a whole batch
         chosen = np.asarray(numbers)
-        if self._cache is None:
-            pixels = np.stack([self._decode(number) for number in chosen])
-        else:
-            pixels = self._cache[chosen]
+        pixels = np.stack([self._decode(number) for number in chosen]) if self._cache is None else self._cache[chosen]
         return Batch(
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
             classes=torch.from_numpy(self._classes[chosen]),
@@ -165,7 +167,7 @@ def epoch_order(pictures: NDArray[np.int64], *, views: str, global_batch: int, s
     return order[: steps * global_batch].reshape(steps, global_batch)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
@@ -212,13 +214,14 @@ class Data(NamedTuple):
     fingerprint: str
 
 
-def read_data(vocabulary: Path, shards: Sequence[ShardTable], *, side_px: int) -> Data:
+def read_data(vocabulary: Path, shards: Sequence[ShardTable], *, config: TrainingConfig) -> Data:
     """Return the training and validation squares of some partitions; test pictures are never read.
 
     Args:
         vocabulary: Parquet file of `label_vocabulary`.
         shards: Partitions of `training_shards`, in any order.
-        side_px: Side to which every square is brought.
+        config: Of the run. Training squares keep `view_px` to be cropped from; validation squares come in the size that the
+            network sees, made exactly as the embedder makes them.
 
     Returns:
         The data, in key order whatever the order of the partitions.
@@ -245,6 +248,7 @@ def read_data(vocabulary: Path, shards: Sequence[ShardTable], *, side_px: int) -
     for table_hash in sorted(hashlib.sha256(part.table.read_bytes()).hexdigest() for part in shards):
         digest.update(table_hash.encode())
     train, val = (
-        Squares(rows[rows["split"] == split], classes, folders, side_px=side_px) for split in ("train", "val")
+        Squares(rows[rows["split"] == split], classes, folders, side_px=side_px)
+        for split, side_px in (("train", config.view_px), ("val", config.input_px))
     )
     return Data(train=train, val=val, vocabulary=classes, fingerprint=digest.hexdigest())

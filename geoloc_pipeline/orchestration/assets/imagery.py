@@ -35,7 +35,11 @@ def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
     def build() -> Made:
         points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
         images, rejected = collect_street_view(
-            points, pipeline.mapillary(), folder, settings=CollectSettings(workers=pipeline.settings.workers), progress=step.progress
+            points,
+            pipeline.mapillary(),
+            folder,
+            settings=CollectSettings(workers=pipeline.settings.workers),
+            progress=step.progress,
         )
         made = write_tables(
             step,

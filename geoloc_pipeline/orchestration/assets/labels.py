@@ -79,7 +79,9 @@ def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
             read_table(OSM_LANDMARKS, home.table("osm_landmarks", key)),
             prefecture_code=BY_KEY[key].code,
         )
-        found = {name: int(labelled[name].notna().sum()) for name in ("municipality_code", "town_code", "road_id", "landmark_id")}
+        found = {
+            name: int(labelled[name].notna().sum()) for name in ("municipality_code", "town_code", "road_id", "landmark_id")
+        }
         made = write_tables(step, {LABELLED_IMAGES: labelled}, **{f"with_{name}": count for name, count in found.items()})
         made.preview = draw_map(areas=towns, points=labelled, colour_by="municipality_code")
         return made

@@ -22,7 +22,7 @@ EXTRACTS = dg.AssetSpec(
     kinds={"openstreetmap"},
     owners=OWNERS,
     description=(
-        "The 8 regional extracts of Japan as Geofabrik publishes them. Observed, never downloaded here: its data version changes "
+        "The 8 regional extracts of Japan as Geofabrik publishes them. Observed, not downloaded: its data version changes "
         "when a region has a new replication sequence. From: download.geofabrik.de. Cadence: daily. Licence: ODbL 1.0."
     ),
     metadata={"dagster/uri": "https://download.geofabrik.de/asia/japan.html"},
@@ -80,7 +80,9 @@ def osm_dump(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Materi
     version = client.latest(region)
     if version is None:
         raise MissingInputError(
-            what=f"the extract of region {region}", path="download.geofabrik.de", cure="choose a region that Geofabrik publishes"
+            what=f"the extract of region {region}",
+            path="download.geofabrik.de",
+            cure="choose a region that Geofabrik publishes",
         )
 
     def build() -> Made:
@@ -107,7 +109,10 @@ def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Ma
         archive = CensusClient(pipeline.http()).fetch(code, pipeline.home.census(), progress=step.progress)
         towns = read_towns(archive)
         made = write_tables(
-            step, {CENSUS_TOWNS: towns}, municipalities=int(towns["municipality_code"].nunique()), people=int(towns["population"].sum())
+            step,
+            {CENSUS_TOWNS: towns},
+            municipalities=int(towns["municipality_code"].nunique()),
+            people=int(towns["population"].sum()),
         )
         made.preview = draw_map(areas=towns, colour_by="municipality_code")
         return made
@@ -132,8 +137,8 @@ def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Ma
 )
 def osm_map(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[dg.MaterializeResult[None]]:
     """Cut the roads and landmarks of a prefecture out of its region's dump, in one pass for both."""
-    from geoloc_pipeline.osm.extract import extract_map
     from geoloc_pipeline.orchestration.previews import draw_map
+    from geoloc_pipeline.osm.extract import extract_map
     from geoloc_pipeline.storage.parquet import read_table
 
     home, prefecture = pipeline.home, BY_KEY[context.partition_key]
@@ -154,7 +159,10 @@ def osm_map(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[d
     def roads() -> Made:
         frame = extracted()[0]
         made = write_tables(
-            roads_step, {OSM_ROADS: frame}, roads=int(frame["road_id"].nunique()), length_km=round(float(frame["length_m"].sum()) / 1000)
+            roads_step,
+            {OSM_ROADS: frame},
+            roads=int(frame["road_id"].nunique()),
+            length_km=round(float(frame["length_m"].sum()) / 1000),
         )
         made.preview = draw_map(lines=frame)
         return made

@@ -47,7 +47,8 @@ def image_embeddings(context: dg.AssetExecutionContext, pipeline: Pipeline) -> d
 def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline):  # noqa: ANN201 (check_specs)
     """The live gallery: one point a view, built beside the old one and swapped in after count and canary checks.
 
-    From: every partition of image_embeddings that exists. Stored in: the Qdrant server of GEOLOC_QDRANT_URL, or Qdrant Edge under
+    From: every partition of image_embeddings that exists. Stored in: the Qdrant server of GEOLOC_QDRANT_URL, or Qdrant
+    Edge under
     qdrant/. Takes: seconds in the demo, minutes for all of Japan. Paper §3.3.
     """
     from geoloc_pipeline.retrieval.gallery import build_gallery, open_gallery

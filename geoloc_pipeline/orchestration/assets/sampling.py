@@ -35,7 +35,10 @@ def road_points(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Mat
     step = Step(context, pipeline, "road_points", key)
 
     def build() -> Made:
-        roads, towns = read_table(OSM_ROADS, home.table("osm_roads", key)), read_table(CENSUS_TOWNS, home.table("census_towns", key))
+        roads, towns = (
+            read_table(OSM_ROADS, home.table("osm_roads", key)),
+            read_table(CENSUS_TOWNS, home.table("census_towns", key)),
+        )
         points = sample_roads(roads, towns, settings=SamplingSettings())
         made = write_tables(step, {ROAD_POINTS: points}, roads_sampled=int(points["feature_id"].nunique()))
         made.preview = draw_map(lines=roads, points=points)

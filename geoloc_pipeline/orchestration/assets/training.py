@@ -40,9 +40,10 @@ def geolocation_model(
 ) -> dg.MaterializeResult[None]:
     """The trained model: a ViT image encoder, five heads, and the GeoCLIP location encoder that taught it distances.
 
-    From: label_vocabulary, training_shards. Trained by `torchrun -m geoloc_pipeline.training`, which reports every epoch here and
-    writes metrics.jsonl; a run that was stopped goes on from its last epoch. The checkpoint holds the whole configuration, the
-    vocabulary and the data versions. Takes: about a minute in the demo, half a day on one H200 for all of Japan. Paper §3.2.
+    From: label_vocabulary, training_shards. Trained by `torchrun -m geoloc_pipeline.training`, which reports every
+    epoch here and writes metrics.jsonl; a run that was stopped goes on from its last epoch. The checkpoint holds the
+    whole configuration, the vocabulary and the data versions. Takes: about a minute in the demo, half a day on one
+    H200 for all of Japan. Paper §3.2.
     """
     from geoloc_pipeline.orchestration.previews import draw_curves
 
@@ -69,7 +70,9 @@ def geolocation_model(
         _train(context, trainer, told_at, processes=processes)
         best = home.checkpoint()
         if not best.is_file():
-            raise ModelError(what=str(best), reason="training ended without a checkpoint", cure="read the run's log and run again")
+            raise ModelError(
+                what=str(best), reason="training ended without a checkpoint", cure="read the run's log and run again"
+            )
         history = read_history(home.training_metrics())
         made = Made(files=[best], facts=_facts(history))
         made.preview = draw_curves(history, ("train_loss", "val_loss"))

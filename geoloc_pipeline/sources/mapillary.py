@@ -1,0 +1,274 @@
+"""Mapillary: open street-level pictures, through its Graph API v4 and its vector tiles.
+
+Source: https://graph.mapillary.com (entities, search) and https://tiles.mapillary.com (z14 coverage tiles).
+Licence: CC BY-SA 4.0; attribution "<creator> via Mapillary, CC BY-SA 4.0" and a link to the picture's page.
+Cadence: grows all the time; a picture once published does not change, but can be taken back.
+Polite: 50,000 tiles a day and 60,000 entities a minute are allowed; coverage is read tile by tile, then one entity a picture.
+Keeps: nothing here; download links expire and are never provenance, the id and the page are.
+Absent: an empty tile is an empty `Coverage`, an unknown id is `None`, an image without a place has `lat` None.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from geoloc_pipeline.errors import ImageError, MissingKeyError, SettingError, SourceUnavailableError
+from geoloc_pipeline.sources.http import PASSING, Answer, Verdict
+from geoloc_pipeline.sources.mapillary_coverage import COVERAGE_ZOOM, Coverage, read_coverage_tile
+from geoloc_pipeline.sources.mapillary_images import THUMBNAILS, Picture, StreetImage, page_url, read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geoloc_pipeline.sources.http import HttpClient
+
+log = logging.getLogger(__name__)
+
+SOURCE = "mapillary"
+SERVICE = "Mapillary"
+TOKEN_VARIABLE = "MAPILLARY_ACCESS_TOKEN"  # noqa: S105  the name of the variable, not a token
+HOW_TO_OBTAIN = (
+    "register an application at https://www.mapillary.com/dashboard/developers (free), copy its client token and "
+    f"set {TOKEN_VARIABLE} to it"
+)
+LARGEST_BOX_DEG2 = 0.01  # a larger box is answered with HTTP 500
+SMALLEST_BOX_DEG = 0.0001  # about 10 m: the density gate is not passed by shrinking further
+SEARCH_LIMIT = 2000  # the service's own; there are no further pages
+
+_FIELDS = (
+    "id", "geometry", "computed_geometry", "compass_angle", "computed_compass_angle", "captured_at", "camera_type", "creator",
+    "sequence", "width", "height", *THUMBNAILS,
+)  # fmt: skip
+_PASSING_CODES = frozenset({2, 4, 17, 32, 341, 613})  # Meta's codes for "temporarily" and for rate limits
+_TOKEN_CODES = frozenset({102, 190})
+_ABSENT_CODES = frozenset({100, 803})  # "Unsupported get request", "some of the aliases do not exist"
+_GATE_CODE = 1  # "Please reduce the amount of data you're asking for": a density gate in big cities, sent as HTTP 500
+_TILES_PER_S, _ENTITIES_PER_S = 50.0, 500.0
+
+
+class MapillaryClient:
+    """Speaks to Mapillary with one token.
+
+    Args:
+        http: Who asks.
+        token: Client token, `MLY|…`.
+    """
+
+    def __init__(self, http: HttpClient, token: str) -> None:
+        if not token.strip():
+            raise MissingKeyError(service=SERVICE, variable=TOKEN_VARIABLE, how_to_obtain=HOW_TO_OBTAIN)
+        self._http, self._token = http, token.strip()
+        http.redaction.hide(self._token)
+        http.limit_rate("tiles.mapillary.com", _TILES_PER_S)
+        http.limit_rate("graph.mapillary.com", _ENTITIES_PER_S)
+
+    def coverage(self, *, x: int, y: int) -> Coverage:
+        """Return the pictures in one z14 tile (about 2 km wide in Japan).
+
+        Positions are exact to the tile's grid (0.5 m at 4,096 steps); the entity has the exact ones.
+
+        Args:
+            x: Column of the tile.
+            y: Row of the tile.
+
+        Returns:
+            Its pictures in id order; empty where there are none.
+
+        Raises:
+            SourceUnavailableError: Mapillary does not answer, or not with a tile.
+            SourceRefusedError: The token is refused.
+            BudgetSpentError: The day's requests are used up.
+        """
+        url = _api()[1].get_image_layer(x=x, y=y, z=COVERAGE_ZOOM)
+        answer = self._http.get(
+            url,
+            service=SERVICE,
+            params={"access_token": self._token},  # the tiles know no Authorization header
+            judge=_judge,
+            cure=_TOKEN_CURE,
+        )
+        if answer.status >= 400 or not answer.content:
+            return Coverage.empty()
+        try:
+            return read_coverage_tile(answer.content, x=x, y=y)
+        except ValueError as error:
+            raise SourceUnavailableError(service=SERVICE, url=answer.url, reason=str(error)) from None
+
+    def image(self, image_id: str) -> StreetImage | None:
+        """Return what Mapillary tells of one picture; None when it does not know it (any more).
+
+        Args:
+            image_id: Mapillary's id.
+
+        Returns:
+            The picture with a fresh download link, or None.
+
+        Raises:
+            SourceUnavailableError: Mapillary does not answer.
+            SourceRefusedError: The token is refused.
+            BudgetSpentError: The day's requests are used up.
+        """
+        url = _api()[0].get_image(image_id, list(_FIELDS))
+        found = _json(self._graph(url))
+        return read_image(found) if "id" in found else None
+
+    def images_in_box(self, *, west: float, south: float, east: float, north: float) -> list[StreetImage]:
+        """Return every picture in a box; where Mapillary finds it too much, the box is quartered.
+
+        Args:
+            west: Smallest longitude in degrees.
+            south: Smallest latitude in degrees.
+            east: Largest longitude in degrees.
+            north: Largest latitude in degrees.
+
+        Returns:
+            The pictures in id order. Of a spot of 10 m that the density gate keeps shut, what little was allowed.
+
+        Raises:
+            SettingError: The box is empty or not on Earth.
+            SourceUnavailableError: Mapillary does not answer.
+            SourceRefusedError: The token is refused.
+            BudgetSpentError: The day's requests are used up.
+        """
+        if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            box_now = (west, south, east, north)
+            raise SettingError(
+                setting="the box (west, south, east, north)", value=box_now, cure="give west < east, south < north"
+            )
+        found: dict[str, StreetImage] = {}
+        boxes = [(west, south, east, north)]
+        while boxes:
+            box = boxes.pop()
+            images = None if _area_deg2(box) >= LARGEST_BOX_DEG2 else self._search(box)
+            found |= {image.image_id: image for image in images or []}
+            if images is None or len(images) >= SEARCH_LIMIT:
+                if min(box[2] - box[0], box[3] - box[1]) > SMALLEST_BOX_DEG:
+                    boxes += _quarters(box)
+                else:
+                    log.warning("Mapillary keeps the box %s shut (too dense); its pictures are left out", box)
+        return [found[image_id] for image_id in sorted(found)]
+
+    def download_picture(self, image_id: str) -> Picture | None:
+        """Return one picture with its bytes; None when Mapillary does not know it (any more).
+
+        The download link is asked for right before, and once more when it has expired.
+
+        Args:
+            image_id: Mapillary's id.
+
+        Returns:
+            The picture, its bytes unchecked.
+
+        Raises:
+            ImageError: Mapillary knows the picture but gives no bytes.
+            SourceUnavailableError: Mapillary does not answer.
+            SourceRefusedError: The token is refused.
+            BudgetSpentError: The day's requests are used up.
+        """
+        for _ in range(2):
+            image = self.image(image_id)
+            if image is None:
+                return None
+            if image.download_url is None:
+                raise ImageError(
+                    image=page_url(image_id), reason="no_picture", detail="Mapillary gives no download link for it"
+                )
+            answer = self._http.get(image.download_url, service=f"{SERVICE}'s picture server", absent=_EXPIRED)
+            if answer.status < 400:
+                return Picture(image=image, content=answer.content, fetched_at=answer.sent_at)
+        detail = f"two fresh download links were answered with HTTP {answer.status}"
+        raise ImageError(image=page_url(image_id), reason="gone", detail=detail)
+
+    def _search(self, box: tuple[float, float, float, float]) -> list[StreetImage] | None:
+        """Return the pictures in a small box; None when it holds too much for Mapillary."""
+        params = {"bbox": ",".join(f"{side:.7f}" for side in box), "fields": ",".join(_FIELDS), "limit": str(SEARCH_LIMIT)}
+        found = _json(self._graph("https://graph.mapillary.com/images", params=params))
+        if _is_gate(_error_of(found)):
+            return None
+        return [read_image(entry) for entry in found.get("data", []) if "id" in entry]
+
+    def _graph(self, url: str, *, params: Mapping[str, str] | None = None) -> Answer:
+        headers = {"Authorization": f"OAuth {self._token}"}
+        return self._http.get(url, service=SERVICE, params=params, headers=headers, judge=_judge, cure=_TOKEN_CURE)
+
+
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
+_TOKEN_CURE = f"check that {TOKEN_VARIABLE} holds a valid client token of https://www.mapillary.com/dashboard/developers"
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        kind = answer.headers.get("content-type", "no content type")
+        raise SourceUnavailableError(service=SERVICE, url=answer.url, reason=f"it sent {kind} instead of a JSON object")
+    return found
+
+
+def _error_of(found: Any) -> dict[str, Any]:
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _is_gate(error: Mapping[str, Any]) -> bool:
+    return error.get("code") == _GATE_CODE and "reduce the amount" in str(error.get("message", "")).lower()
+
+
+def _judge(answer: Answer) -> Verdict:
+    """Return what an answer means: the body's error code says more than the HTTP status."""
+    if answer.status < 400:
+        return "take"
+    try:
+        error = _error_of(answer.json())
+    except ValueError:
+        error = {}
+    code = error.get("code")
+    if code in _TOKEN_CODES or answer.status == 401:
+        return "refused"
+    if code in _PASSING_CODES or error.get("is_transient"):
+        return "again"
+    if code in _ABSENT_CODES or _is_gate(error) or answer.status == 404:
+        return "take"  # "nothing there" and "ask for less" are answers
+    return "again" if answer.status in PASSING else "refused"
+
+
+def _area_deg2(box: tuple[float, float, float, float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _quarters(box: tuple[float, float, float, float]) -> list[tuple[float, float, float, float]]:
+    west, south, east, north = box
+    lon, lat = (west + east) / 2, (south + north) / 2
+    return [(west, south, lon, lat), (lon, south, east, lat), (west, lat, lon, north), (lon, lat, east, north)]
+
+
+@lru_cache(maxsize=1)
+def _api() -> tuple[Any, Any]:
+    """Return the `mapillary` package's builders of addresses (entities, vector tiles), its loggers muted.
+
+    Of that package only these are used: its requests print the token to stdout, know no timeout and no retry, and its search
+    drops panoramas. On import it opens log files inside its own folder and hangs printers on its loggers.
+
+    Raises:
+        SettingError: That folder cannot be written.
+    """
+    try:
+        from mapillary.config.api.entities import Entities
+        from mapillary.config.api.vector_tiles import VectorTiles
+    except OSError as error:
+        raise SettingError(
+            setting="the folder of the installed `mapillary` package",
+            value=error.filename,
+            cure="it writes log files there when it is loaded: make it writable, or install into an environment of your own",
+        ) from error
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("mapillary.")]:
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(logging.WARNING)
+    return Entities, VectorTiles

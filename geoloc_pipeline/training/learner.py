@@ -1,0 +1,160 @@
+"""What a run holds while it learns, built anew or taken up where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from geoloc_pipeline.errors import ModelError, SettingError
+from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
+from geoloc_pipeline.model.queue import PlaceQueue
+from geoloc_pipeline.training.checkpoint import LAST, Position, facts_of, find_last, run_fingerprint
+from geoloc_pipeline.training.dataset import Data, read_data
+from geoloc_pipeline.training.objective import Objective
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from geoloc_pipeline.training.config import TrainingConfig, TrainingRun
+    from geoloc_pipeline.training.ranks import Ranks
+    from geoloc_pipeline.training.report import Reporter
+
+
+@dataclass
+class Learner:
+    """Everything that a run holds while it learns.
+
+    Attributes:
+        run: What to learn, from what, and where to.
+        data: The squares and classes.
+        ranks: This process among the others.
+        reporter: Who hears of it.
+        objective: Model and loss.
+        parallel: The same, as DDP sees it; the objective itself when there is one rank.
+        optimizer: Of the model's parameters.
+        queue: Earlier places.
+        position: How far the run is.
+        facts: What every checkpoint says of its origin.
+        asked_to_stop: This process got SIGTERM.
+        stopping: All ranks have agreed to stop.
+    """
+
+    run: TrainingRun
+    data: Data
+    ranks: Ranks
+    reporter: Reporter
+    objective: Objective
+    parallel: nn.Module
+    optimizer: Optimizer
+    queue: PlaceQueue
+    position: Position
+    facts: dict[str, Any]
+    asked_to_stop: bool = False
+    stopping: bool = False
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The knobs of the run."""
+        return self.run.config
+
+    @property
+    def model(self) -> Geolocator:
+        """The model that is trained."""
+        return self.objective.model
+
+
+def prepare(run: TrainingRun, ranks: Ranks, reporter: Reporter) -> Learner:
+    """Read the data, build the model, and take the run up where its `last.pt` left it.
+
+    Everything that can be wrong with what a user gave is said here, before any long work.
+
+    Args:
+        run: What to learn, from what, and where to.
+        ranks: This process among the others.
+        reporter: Who hears of it.
+
+    Returns:
+        Ready to learn, or finished already.
+
+    Raises:
+        SettingError: The global batch cannot be divided among the ranks.
+    """
+    config = run.config
+    if config.global_batch % ranks.world:
+        raise SettingError(
+            setting="global_batch", value=config.global_batch, cure=f"give a multiple of the {ranks.world} processes"
+        )
+    data = read_data(run.vocabulary, run.shards, config=config)
+    fingerprint = run_fingerprint(run, data)
+    saved = find_last(run.output, fingerprint=fingerprint, first=ranks.first)
+    ranks.wait()  # no rank may look for another run's files while the first one moves them aside
+    learner = _build(run, data, ranks, reporter, fingerprint=fingerprint)
+    if saved:
+        _take_up(learner, saved)
+    if not learner.position.finished:
+        counts = ", ".join(f"{count} {task}" for task, count in data.vocabulary.class_counts().items())
+        reporter.say(f"{len(data.train)} squares to learn from, {len(data.val)} to validate with; classes: {counts}")
+        if data.train.size_bytes + data.val.size_bytes <= config.cache_bytes:
+            data.train.keep_in_memory(ranks, file=run.output / "train.cache")
+            data.val.keep_in_memory(ranks, file=run.output / "val.cache")
+    return learner
+
+
+def _build(run: TrainingRun, data: Data, ranks: Ranks, reporter: Reporter, *, fingerprint: str) -> Learner:
+    config = run.config
+    torch.manual_seed(config.seed)
+    architecture = GeolocatorConfig(
+        backbone=config.backbone,
+        input_px=config.input_px,
+        class_counts=data.vocabulary.class_counts(),
+        location_sigmas=config.location_sigmas,
+        location_width=config.location_width,
+        location_hidden_layers=config.location_hidden_layers,
+    )
+    model = Geolocator(architecture, weights=config.backbone_weights).to(ranks.device)
+    if not config.contrastive:  # DDP waits for every parameter that wants a gradient
+        model.location_encoder.requires_grad_(False)
+        model.log_scale.requires_grad_(False)
+    on_gpu = ranks.device.type == "cuda"
+    if config.compile_backbone and on_gpu:
+        model.backbone.compile()
+    objective = Objective(model, data.vocabulary, config, ranks).to(ranks.device)
+    alone = ranks.world == 1
+    return Learner(
+        run=run,
+        data=data,
+        ranks=ranks,
+        reporter=reporter,
+        objective=objective,
+        parallel=objective if alone else DistributedDataParallel(objective, broadcast_buffers=False),
+        optimizer=_optimizer(config, model, fused=on_gpu),
+        queue=PlaceQueue(config.queue_length).to(ranks.device),
+        position=Position(),
+        facts=facts_of(run, data, model, fingerprint=fingerprint),
+    )
+
+
+def _optimizer(config: TrainingConfig, model: Geolocator, *, fused: bool) -> Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if config.optimizer == "radam":  # has no fused form in torch 2.14
+        return torch.optim.RAdam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+
+
+def _take_up(learner: Learner, saved: dict[str, Any]) -> None:
+    try:
+        learner.model.load_state_dict(saved["model"])
+        learner.optimizer.load_state_dict(saved["optimizer"])
+        learner.queue.load_state_dict(saved["queue"])
+        learner.position = Position(**saved["position"])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise ModelError(
+            what=f"checkpoint {learner.run.output / LAST}", reason=str(error).splitlines()[0], cure="remove it to train anew"
+        ) from error
+    position = learner.position
+    where = "finished" if position.finished else f"going on in epoch {position.epoch + 1} after step {position.step}"
+    learner.reporter.say(f"found this run in {learner.run.output}: {where}")
