@@ -33,7 +33,7 @@ DRIVEN = frozenset({
     "tertiary_link", "unclassified", "residential", "living_street",
 })  # fmt: skip
 TILE_ZOOM = 14
-NEVER_DRIVEN, FLAT_AHEAD, FLAT_AROUND, DRIVEN_TWICE = 0.04, 0.015, 0.035, 0.18
+NEVER_DRIVEN, FLAT_AHEAD, FLAT_AROUND, DRIVEN_TWICE = 0.04, 0.01, 0.015, 0.18
 """Shares of stretches that no camera, only a dash camera, or only four flat cameras have seen; and that were driven twice."""
 WITHOUT_COMPUTED = 0.06
 """Share of pictures whose place and heading were never computed from their neighbours."""

@@ -6,7 +6,7 @@ Does not belong here: the index over the map (`scenery.py`), and what a thing lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,8 +81,10 @@ def row(line: Line, salt: int, *, pitch_m: Floats, offset_m: Floats, reach_m: fl
     count[~np.isfinite(step)] = 0
     piece = np.repeat(np.arange(len(count)), count)
     slot = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count) + first[piece]
-    way_m = (slot + 0.5) * np.where(np.isfinite(step), step, 0.0)[piece] - pieces.chain_m[piece, 0]
-    middle = pieces.start_m[piece] + pieces.along[piece] * way_m[:, None]
+    way_m = (slot + 0.5) * np.where(np.isfinite(step), step, 0.0)[piece]
+    # The way counts its metres at its own latitude; shares of the piece are the same from every camera.
+    share = (way_m - pieces.chain_m[piece, 0]) / (pieces.chain_m[piece, 1] - pieces.chain_m[piece, 0])
+    middle = pieces.start_m[piece] + (pieces.end_m - pieces.start_m)[piece] * share[:, None]
     made = []
     for side in sides:
         outward = np.column_stack([pieces.along[piece, 1], -pieces.along[piece, 0]]) * side
@@ -92,7 +94,8 @@ def row(line: Line, salt: int, *, pitch_m: Floats, offset_m: Floats, reach_m: fl
             Posts(at, pieces.along[piece], -outward, lane + slot * 64, pieces.style[piece], pieces.rank[piece], slot, lane)
         )
     posts = Posts(*(np.concatenate(parts) for parts in zip(*(vars(p).values() for p in made), strict=True)))
-    return posts.where(np.hypot(*posts.at_m.T) < reach_m)
+    posts = posts.where(np.hypot(*posts.at_m.T) < reach_m)
+    return replace(posts, style=line.style_at(posts.at_m))
 
 
 def is_clear(pieces: Pieces, at_m: Floats, half_m: Floats, along: Floats | None = None, margin_m: float = 0.1) -> Bools:
@@ -145,8 +148,7 @@ def buildings(line: Line, sight_m: float, margin_m: float, clearings: Sequence[M
         line, 1, pitch_m=_LOT_M[pieces.rank], offset_m=pieces.half_m + pieces.sidewalk_m, reach_m=sight_m + margin_m,
         sides=(-1, 1),
     )  # fmt: skip
-    style = line.style_at(posts.at_m)
-    occupancy, fill, floors = _looks(line.styles, style, "occupancy", "lot_fill", "floors_mean")
+    occupancy, fill, floors = _looks(line.styles, posts.style, "occupancy", "lot_fill", "floors_mean")
     dice = [uniform(line.seed, salt, posts.key) for salt in range(41, 47)]
     pitch = _LOT_M[posts.rank]
     width = pitch * np.clip(fill * (0.78 + 0.28 * dice[0]), 0.3, 0.99)
@@ -156,7 +158,7 @@ def buildings(line: Line, sight_m: float, margin_m: float, clearings: Sequence[M
     grown = Buildings(
         at_m=posts.at_m - posts.inward * (setback + depth / 2)[:, None], along=posts.along, front=posts.inward,
         half_width_m=width / 2, half_depth_m=depth / 2, setback_m=setback,
-        floors=np.clip(np.round(height), 1, 40).astype(np.int64), key=posts.key, style=style, rank=posts.rank,
+        floors=np.clip(np.round(height), 1, 40).astype(np.int64), key=posts.key, style=posts.style, rank=posts.rank,
     )  # fmt: skip
     grown = grown.where(dice[4] < occupancy)
     half = np.column_stack([grown.half_width_m, grown.half_depth_m])
@@ -178,7 +180,7 @@ def furniture(line: Line, houses: Buildings, wild: Posts) -> dict[str, Posts]:
     """
     pieces = line.pieces
     rank, half = pieces.rank, pieces.half_m
-    arrows = np.array([style.has_arrow_poles for style in line.styles])[pieces.style]
+    arrows = any(style.has_arrow_poles for style in line.styles)
     both, edge = (-1, 1), half + 0.35
     rows = {
         "kerbs": row(line, 2, pitch_m=np.where(rank >= 2, KERB_M, 0.0), offset_m=half + 0.12, reach_m=42.0, sides=both),
@@ -191,6 +193,7 @@ def furniture(line: Line, houses: Buildings, wild: Posts) -> dict[str, Posts]:
         ),
     }
     rows["rails"] = _railed(line, rows["rails"])
+    rows["arrows"] = rows["arrows"].where(_looks(line.styles, rows["arrows"].style, "has_arrow_poles")[0] > 0)
     planted = uniform(line.seed, 51, rows["trees"].key) < _looks(line.styles, rows["trees"].style, "tree_density")[0]
     rows["trees"] = rows["trees"].where(planted & (rows["trees"].rank >= 2))
     rows["trees"] = Posts(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 Draw = Callable[[Camera, bool, int], "NDArray[np.uint8]"]
 """Draws a camera's picture: (camera, is it a panorama, width in pixels) to `[height, width, 3]` RGB."""
 
-FLAT_FOV_DEG = 75.0
+FLAT_FOV_DEG = 90.0
+_FLAT_DRAWN_PX = 512  # a flat picture is cut from a panorama four times as wide, which costs its square
 BAD_SHARE = 0.002
 """Share of pictures for each kind of `BAD_KINDS`; together less than one in a hundred."""
 BAD_KINDS = ("empty", "truncated", "grey", "tiny")
@@ -52,7 +54,11 @@ class Renderer:
                 self._scenery = Scenery(self._land)
         if is_pano:
             return draw_panorama(self._scenery, camera, width_px=width_px)
-        return draw_view(self._scenery, camera, fov_deg=FLAT_FOV_DEG, width_px=width_px, height_px=width_px * 3 // 4)
+        drawn_px = min(width_px, _FLAT_DRAWN_PX)
+        view = draw_view(self._scenery, camera, fov_deg=FLAT_FOV_DEG, width_px=drawn_px, height_px=drawn_px * 3 // 4)
+        if drawn_px == width_px:
+            return view
+        return np.asarray(cv2.resize(view, (width_px, width_px * 3 // 4), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def camera_of(coverage: Coverage, row: int) -> Camera:

@@ -54,7 +54,6 @@ class Scenery:
             land: Any map, grown or real, empty ones included.
         """
         self._seed = seed_of("scenery", land.seed)
-        self._index_roads(land.roads)
         self._landmarks = tuple(mark for mark in land.landmarks if not mark.geometry.is_empty)
         points = [mark.geometry.centroid for mark in self._landmarks]
         self._landmark_tree = shapely.STRtree(points)
@@ -64,6 +63,7 @@ class Scenery:
         shapely.prepare(polygons)
         self._town_tree = shapely.STRtree(polygons)
         self._styles: dict[int, Style] = {}
+        self._index_roads(land.roads)
 
     def around(self, *, lat: float, lon: float) -> Surroundings:
         """Tells what stands around a place, the same things whatever place they are seen from.
@@ -98,7 +98,7 @@ class Scenery:
     def _index_roads(self, roads: tuple[Road, ...]) -> None:
         """Cuts all ways into straight segments, with the distance from the way's beginning at each end."""
         starts, ends, chains, ways, kinds, totals = [], [], [], [], [], []
-        for road in roads:
+        for road, wide in zip(roads, self._road_scales(roads), strict=True):
             lonlat = np.asarray(road.lonlat, dtype=np.float64)
             scale = METRES_PER_DEG * np.array([np.cos(np.radians(lonlat[0, 1])), 1.0])
             steps = np.hypot(*((lonlat[1:] - lonlat[:-1]) * scale).T)
@@ -108,12 +108,21 @@ class Scenery:
             ends.append(lonlat[1:][real])
             chains.append(np.column_stack([chain[:-1], chain[1:]])[real])
             ways.append(np.full(int(real.sum()), road.way_id, dtype=np.int64))
-            kinds.append(np.tile(_road_form(road.tags), (int(real.sum()), 1)))
+            rank, half_m, sidewalk_m = _road_form(road.tags)
+            kinds.append(np.tile((rank, half_m * wide, sidewalk_m), (int(real.sum()), 1)))
             totals.append(np.full(int(real.sum()), chain[-1]))
         self._start, self._end, self._chain = _joined(starts, 2), _joined(ends, 2), _joined(chains, 2)
         self._way = np.concatenate(ways) if ways else np.zeros(0, dtype=np.int64)
         self._form, self._total = _joined(kinds, 3), (np.concatenate(totals) if totals else np.zeros(0))
         self._road_tree = shapely.STRtree(shapely.linestrings(np.stack([self._start, self._end], axis=1)))
+
+    def _road_scales(self, roads: tuple[Road, ...]) -> list[float]:
+        """Tells how wide each road is built, by the place where its way begins: a way keeps its width at a border."""
+        if not roads:
+            return []
+        begins = np.array([road.lonlat[0] for road in roads], dtype=np.float64)
+        towns = self._town_tree.nearest(shapely.points(begins)).tolist() if self._towns else [-1] * len(roads)
+        return [self._style(town, lat).road_scale for town, lat in zip(towns, begins[:, 1].tolist(), strict=True)]
 
     def _pieces(self, origin: Floats, scale: Floats, towns: _TownFinder) -> Pieces:
         """Finds the segments in sight and cuts them to the circle, so that a 5-km straight costs no more than 300 m."""
@@ -130,13 +139,12 @@ class Scenery:
         rows, start, along, low, high, length = (part[kept] for part in (rows, start, along, low, high, length))
         stretch = (self._chain[rows, 1] - self._chain[rows, 0]) / length  # ~1: local scale against the way's own
         first, last = start + along * low[:, None], start + along * high[:, None]
-        style = towns.at((first + last) / 2)
-        widths = np.array([self._style(town, origin[1]).road_scale for town in towns.seen])[style]
+        nearest = start + along * np.clip(foot[kept], low, high)[:, None]
         return Pieces(
             start_m=first, end_m=last, along=along,
             chain_m=self._chain[rows, :1] + np.column_stack([low, high]) * stretch[:, None],
-            half_m=self._form[rows, 1] * widths, sidewalk_m=self._form[rows, 2], rank=self._form[rows, 0].astype(np.int64),
-            way=self._way[rows], style=style, way_length_m=self._total[rows],
+            half_m=self._form[rows, 1], sidewalk_m=self._form[rows, 2], rank=self._form[rows, 0].astype(np.int64),
+            way=self._way[rows], style=towns.at(nearest), way_length_m=self._total[rows],
         )  # fmt: skip
 
     def _style(self, town: int, lat: float) -> Style:

@@ -7,12 +7,9 @@ one. Every job stops before the next fan-in; parallelism comes from runs, so eac
 
 import dagster as dg
 
-from geoloc_pipeline.orchestration.partitions import photo_sets, prefectures, regions
-
 refresh_dumps = dg.define_asset_job(
     "refresh_dumps",
     selection=["osm_dump"],
-    partitions_def=regions,
     executor_def=dg.in_process_executor,
     description="Download and verify the dump of one region.",
 )
@@ -20,7 +17,6 @@ refresh_dumps = dg.define_asset_job(
 collect_photos = dg.define_asset_job(
     "collect_photos",
     selection=["photo_collections"],
-    partitions_def=photo_sets,
     executor_def=dg.in_process_executor,
     description="Take in one existing photo set.",
 )
@@ -31,7 +27,6 @@ refresh_prefecture = dg.define_asset_job(
         "census_towns", "osm_roads", "osm_landmarks", "road_points", "landmark_points", "sample_points", "street_view_images",
         "labelled_images", "dataset_splits", "training_shards",
     ],
-    partitions_def=prefectures,
     executor_def=dg.in_process_executor,
     description="Everything of one prefecture, from the map to training views; stops before what needs all prefectures.",
 )  # fmt: skip
@@ -39,7 +34,6 @@ refresh_prefecture = dg.define_asset_job(
 train_and_index = dg.define_asset_job(
     "train_and_index",
     selection=["label_vocabulary", "geolocation_model", "image_embeddings", "qdrant_collection"],
-    partitions_def=prefectures,
     executor_def=dg.in_process_executor,
     description=(
         "Classes and model from every prefecture that is there, then the embeddings of this prefecture, then the gallery. Run "

@@ -39,8 +39,8 @@ def read_local(folder: Path) -> Iterator[Photo]:
                 photo = _listed_photo(row, files=files, here=here)
                 listed[photo.source_image_id] = photo
     for name, file in files.items():
-        yield listed.pop(name, None) or Photo(source="local", source_image_id=name, source_url=_url(name), file=file)
-    for name in sorted(listed):
+        yield listed.get(name) or Photo(source="local", source_image_id=name, source_url=_url(name), file=file)
+    for name in sorted(set(listed) - set(files)):
         yield listed[name]
 
 

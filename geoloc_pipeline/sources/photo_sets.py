@@ -73,8 +73,8 @@ _SETS = (
         name="osv5m",
         about="OSV-5M, 5 million open street views out of Mapillary",
         how_to_obtain=(
-            "fetch the data set osv5m/osv5m from Hugging Face (train.csv, test.csv, images/train/*.zip, images/test/*.zip) and put "
-            "it into {folder} with these paths; the zips stay packed"
+            "fetch the data set osv5m/osv5m from Hugging Face (train.csv, test.csv, images/train/*.zip, images/test/*.zip) and "
+            "put it into {folder} with these paths; the zips stay packed"
         ),
         read=photo_lists.read_osv5m,
         is_worldwide=True,
@@ -85,8 +85,8 @@ _SETS = (
         how_to_obtain=(
             "fetch train.csv, train_attribution.csv, train_label_to_category.csv and images_*.tar as the README of "
             "https://github.com/cvdfoundation/google-landmark says and put them into {folder}. The set has no places: add "
-            "category_coordinates.csv with the columns category,lat,lon (category as in train_label_to_category.csv), asked from "
-            "Wikimedia Commons with api.php?action=query&prop=coordinates&titles=Category:…"
+            "category_coordinates.csv with the columns category,lat,lon (category as in train_label_to_category.csv), asked "
+            "from Wikimedia Commons with api.php?action=query&prop=coordinates&titles=Category:…"
         ),
         read=photo_lists.read_google_landmarks,
         is_worldwide=True,
@@ -95,8 +95,8 @@ _SETS = (
         name="yfcc100m",
         about="YFCC100M, 100 million Flickr photos with their own CC licences (paper §3.1)",
         how_to_obtain=(
-            "fetch the metadata https://multimedia-commons.s3.amazonaws.com/tools/etc/yfcc100m_dataset.sql (SQLite, 65.6 GB) and the "
-            "photos you want from the same bucket below data/images/; put both into {folder} with these paths"
+            "fetch the metadata https://multimedia-commons.s3.amazonaws.com/tools/etc/yfcc100m_dataset.sql (SQLite, 65.6 GB) and "
+            "the photos you want from the same bucket below data/images/; put both into {folder} with these paths"
         ),
         read=photo_yfcc.read_yfcc100m,
         is_worldwide=True,
@@ -105,8 +105,8 @@ _SETS = (
         name="local",
         about="Your own folder of photos",
         how_to_obtain=(
-            "put photos into {folder}, in sub-folders if you like. Their place is read from EXIF GPS, or from any .csv there with "
-            "the columns IMG_FILE,LAT,LON (and, if you like, AUTHOR, LICENCE, URL)"
+            "put photos into {folder}, in sub-folders if you like. Their place is read from EXIF GPS, or from any .csv there "
+            "with the columns IMG_FILE,LAT,LON (and, if you like, AUTHOR, LICENCE, URL)"
         ),
         read=photo_local.read_local,
     ),

@@ -64,16 +64,11 @@ def city() -> Scenery:
 
 
 def test_the_same_houses_stand_there_whoever_looks(city: Scenery) -> None:
-    places = [(0.0, 0.0), (38.0, 2.0), (1.0, -60.0)]
+    places = [(10.0, 2.9), (38.0, 2.7), (8.5, -60.0)]
     views = [houses_by_key(seen_from(city, x, y), x, y) for x, y in places]
-    for (x, y), view in zip(places[1:], views[1:], strict=True):
-        middle = np.array([x, y]) / 2
-        for one, other, origin in ((views[0], view, (x, y)), (view, views[0], (0.0, 0.0))):
-            common = {
-                key
-                for key, row in one.items()
-                if np.hypot(*(np.array(row[:2]) - origin)) < SIGHT_M - 1 and np.hypot(*(np.array(row[:2]) - middle)) > 12
-            }
+    for origin, view in zip(places[1:], views[1:], strict=True):
+        for one, other, eye in ((views[0], view, origin), (view, views[0], places[0])):
+            common = {key for key, row in one.items() if np.hypot(*(np.array(row[:2]) - eye)) < SIGHT_M - 1}
             assert len(common) > 20
             for key in common:
                 np.testing.assert_allclose(one[key], other[key], atol=0.05)
@@ -102,6 +97,30 @@ def test_furniture_stands_beside_roads_never_on_them(city: Scenery, name: str) -
     for start, end, half in zip(pieces.start_m, pieces.end_m, pieces.half_m, strict=True):
         line = shapely.LineString([start, end])
         assert shapely.distance(line, shapely.points(posts.at_m)).min() > half
+
+
+def test_houses_far_down_a_long_slanting_road_stay_where_they_are() -> None:
+    scenery = Scenery(land([road(7, [(-30_000, -25_000), (3000, 2500)])], [town(1, -3000, 3000)]))
+    one, other = houses_by_key(seen_from(scenery, 0, 0), 0, 0), houses_by_key(seen_from(scenery, 60, 50), 60, 50)
+    common = one.keys() & other.keys()
+    assert len(common) > 8
+    for key in common:
+        np.testing.assert_allclose(one[key], other[key], atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["rails", "kerbs", "poles", "trees", "signs"])
+def test_furniture_and_its_colours_are_the_same_whoever_looks(city: Scenery, name: str) -> None:
+    places = [(10.0, 2.9), (38.0, 2.7)]
+    sets = []
+    for x, y in places:
+        scene = seen_from(city, x, y)
+        posts = getattr(scene, name)
+        at = posts.at_m + np.array([x, y])
+        close = np.hypot(*(at - np.array([24.0, 3.0])).T) < 25.0
+        looks = [scene.styles[row].first_colour for row in posts.style[close]]
+        sets.append({(key, *np.round(spot, 1), *look) for key, spot, look in zip(posts.key[close], at[close], looks, strict=True)})
+    assert sets[0] == sets[1]
+    assert sets[0]
 
 
 def test_a_needless_vertex_on_a_straight_road_moves_nothing() -> None:

@@ -1,0 +1,109 @@
+"""Faults that tests ask the mirror for: the ways in which services let their clients down.
+
+Belongs here: which answers are spoilt, how, and how often.
+Does not belong here: pictures that are bad for good (`pictures.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
+
+from geoloc_pipeline.demo.mirror_answers import Answer, as_json, html
+
+if TYPE_CHECKING:
+    from geoloc_pipeline.demo.mirror_answers import Asked
+
+FOREVER = 10**9
+Kind = Literal["too_many_requests", "server_error", "unavailable", "cut", "wrong_md5", "html", "refused_token", "forbidden"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to fail.
+
+    Attributes:
+        kind: `too_many_requests` (429), `server_error` (500), `unavailable` (503), `cut` (the connection breaks in the middle
+            of the body), `wrong_md5` (a checksum that fits nothing), `html` (a page with 200 instead of the body),
+            `refused_token` (401, code 190), `forbidden` (403).
+        where: Only URLs (host and path, without scheme and query) that contain this.
+        times: How many of those requests fail; then all is well.
+        retry_after: The `Retry-After` of 429 and 503, seconds or a date; empty for none.
+    """
+
+    kind: Kind
+    where: str = ""
+    times: int = 1
+    retry_after: str = "1"
+
+
+class Faults:
+    """Faults that wait for their requests, and count them; may be asked from several threads."""
+
+    def __init__(self, *faults: Fault) -> None:
+        """Lays the faults out.
+
+        Args:
+            faults: The first that fits a request strikes, alone.
+        """
+        self._left = [[fault, fault.times] for fault in faults]  # type: list[list[object]]
+        self._lock = Lock()
+        self.struck = 0
+
+    def spoil(self, asked: Asked, answer: Answer) -> Answer:
+        """Gives the answer, or what becomes of it.
+
+        Args:
+            asked: The request.
+            answer: What the service would say.
+
+        Returns:
+            The same answer when no fault waits for the request.
+        """
+        fault = self._next(asked, answer)
+        return answer if fault is None else _spoilt(fault, answer)
+
+    def _next(self, asked: Asked, answer: Answer) -> Fault | None:
+        with self._lock:
+            for waiting in self._left:
+                fault, left = waiting
+                if left > 0 and fault.where in asked.host + asked.path and _fits(fault, asked, answer):
+                    waiting[1] = left - 1
+                    self.struck += 1
+                    return fault
+        return None
+
+
+def _fits(fault: Fault, asked: Asked, answer: Answer) -> bool:
+    """Tells whether a fault can strike here: checksums are wrong only in checksum files, and only bodies can be cut."""
+    if fault.kind == "wrong_md5":
+        return asked.path.endswith(".md5") and answer.status == 200
+    if fault.kind in {"cut", "html"}:
+        return answer.status in {200, 206} and asked.method == "GET" and answer.size_bytes > 1
+    return True
+
+
+def _spoilt(fault: Fault, answer: Answer) -> Answer:
+    after = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+    if fault.kind == "too_many_requests":
+        return html(429, "Too Many Requests", "Please slow down.", **{"Retry_After": fault.retry_after} if after else {})
+    if fault.kind == "unavailable":
+        return html(503, "Service Unavailable", "Please come back later.", **{"Retry_After": fault.retry_after} if after else {})
+    if fault.kind == "server_error":
+        return html(500, "Internal Server Error", "Something went wrong on our side.")
+    if fault.kind == "forbidden":
+        return html(403, "Forbidden", "You are not allowed to see this.")
+    if fault.kind == "html":
+        return html(200, "Maintenance", "We are back soon.")
+    if fault.kind == "wrong_md5":
+        return replace(answer, body=b"0123456789abcdef0123456789abcdef  what-ever.osm.pbf\n")
+    if fault.kind == "refused_token":
+        return token_error("made-up-trace")
+    return replace(answer, cut_after=answer.size_bytes // 2)
+
+
+def token_error(trace: str) -> Answer:
+    """Gives what the Graph API says of a token that is missing or not valid."""
+    message = "Invalid OAuth access token - Cannot parse access token"
+    return as_json(401, {"error": {"message": message, "type": "OAuthException", "code": 190, "fbtrace_id": trace}})

@@ -1,0 +1,102 @@
+"""Panoramas and flat pictures into one strip: north, east, south and west at 90 degrees, joined in this order (paper §3.1).
+
+A heading h lies in an equirectangular picture at u = ((h - compass) / 360 + 0.5) mod 1, where `compass` is the direction of the
+centre column. Roll and pitch are taken as zero, as on upright rigs.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+HEADINGS_DEG = (0, 90, 180, 270)
+VIEW_LETTERS = "NESW"
+LARGEST_VIEW_PX = 640  # the side of Google's static images, which the paper joined
+
+cv2.setNumThreads(1)  # the collector's own threads are the parallelism
+
+
+def view_side_px(source_width_px: int) -> int:
+    """Return the side of a view from a panorama: a quarter of its width, at most 640.
+
+    A quarter of the circle fills the view, so nothing is enlarged on average: its centre shrinks by a fifth, its edges grow by as
+    much. Even, so that codecs with halved colour lose nothing.
+    """
+    return max(2, min(LARGEST_VIEW_PX, source_width_px // 4) // 2 * 2)
+
+
+def views_from_panorama(pixels: NDArray[np.uint8], *, compass_deg: float, side_px: int | None = None) -> NDArray[np.uint8]:
+    """Return the four views of a panorama, joined.
+
+    Args:
+        pixels: `[height, width, 3]` uint8, equirectangular, 360 by 180 degrees, upright.
+        compass_deg: Compass direction of its centre column, clockwise from north.
+        side_px: Side of one view; by default `view_side_px`.
+
+    Returns:
+        `[side, 4 * side, 3]` uint8: views to N, E, S, W, each 90 degrees wide and high.
+
+    Paper:
+        §3.1 joins pictures of the four directions. Cutting them out of one panorama is ours: same directions, no seams in time.
+    """
+    height, width = pixels.shape[:2]
+    side = side_px or view_side_px(width)
+    # One column beyond each edge, wrapped, lets views cross the seam without a line in the picture.
+    ring = np.concatenate([pixels[:, -1:], pixels, pixels[:, :1]], axis=1)
+    rows, columns = _directions(side, height)
+    views = []
+    for heading_deg in HEADINGS_DEG:
+        turn = (heading_deg - compass_deg) / 360.0 + 0.5
+        u = ((columns + np.float32(turn)) % 1.0) * width - 0.5
+        views.append(cv2.remap(ring, u + 1.0, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return np.concatenate(views, axis=1)
+
+
+@lru_cache(maxsize=8)
+def _directions(side: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return row (px) and column (share of the circle, from the view's middle) of each pixel of a view; both `[side, side]`."""
+    steps = (
+        np.arange(side, dtype=np.float64) + 0.5
+    ) / side * 2.0 - 1.0  # tan of the angle from the middle: -1 to 1 at 45 degrees
+    right, down = np.meshgrid(steps, steps)
+    around = np.arctan(right)
+    below = np.arctan(down * np.cos(around))
+    rows = (below / np.pi + 0.5) * height - 0.5
+    columns = around / (2.0 * np.pi)
+    return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def views_from_flats(flats: Mapping[int, NDArray[np.uint8]], *, side_px: int | None = None) -> tuple[NDArray[np.uint8], str]:
+    """Return flat pictures side by side in the order N, E, S, W, and which of them there are.
+
+    Each is cut to its middle square. Every direction has its place: where there is no picture it is black, and the mask says so.
+
+    Args:
+        flats: `[height, width, 3]` uint8 pictures by heading (0, 90, 180, 270); at least one.
+        side_px: Side of one view; by default that of the smallest picture, so that nothing is enlarged, at most 640.
+
+    Returns:
+        `[side, 4 * side, 3]` uint8, and the mask, such as `N-S-`.
+    """
+    side = side_px or max(2, min(LARGEST_VIEW_PX, *(min(picture.shape[:2]) for picture in flats.values())) // 2 * 2)
+    strip = np.zeros((side, 4 * side, 3), dtype=np.uint8)
+    mask = ""
+    for position, heading_deg in enumerate(HEADINGS_DEG):
+        picture = flats.get(heading_deg)
+        mask += "-" if picture is None else VIEW_LETTERS[position]
+        if picture is not None:
+            height, width = picture.shape[:2]
+            edge = min(height, width)
+            top, left = (height - edge) // 2, (width - edge) // 2
+            square = picture[top : top + edge, left : left + edge]
+            method = cv2.INTER_AREA if edge > side else cv2.INTER_LINEAR
+            strip[:, position * side : (position + 1) * side] = cv2.resize(square, (side, side), interpolation=method)
+    return strip, mask
