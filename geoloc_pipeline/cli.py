@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     locate.add_argument("--json", action="store_true", help="print one JSON object a photo")
     locate.add_argument("--report", metavar="FILE.html", type=Path, help="write an evidence page (of the first photo)")
     locate.set_defaults(run=_locate)
+    serve = commands.add_parser("serve", help="the search page and its JSON API")
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    serve.add_argument("--port", type=int, default=8080, help="default: 8080")
+    serve.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
+    serve.set_defaults(run=_serve)
     return parser
 
 
@@ -160,6 +165,21 @@ def _locate(told: argparse.Namespace) -> int:
             desk.write_evidence(answer, photo, told.report)
             print(f"evidence: {told.report}", file=sys.stderr)
     return status
+
+
+# --- geoloc serve -------------------------------------------------------------------------------------------------------
+
+
+def _serve(told: argparse.Namespace) -> int:
+    import uvicorn
+
+    from geoloc_pipeline.retrieval.desk import Desk
+    from geoloc_pipeline.web.app import build_app
+
+    app = build_app(Desk.open(_home_of(told.home)))
+    print(f"http://{told.host}:{told.port}  (Ctrl-C ends it)", file=sys.stderr)
+    uvicorn.run(app, host=told.host, port=told.port, log_level="warning")
+    return 0
 
 
 def _home_of(path: str) -> Home:

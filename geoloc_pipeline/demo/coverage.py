@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -132,7 +133,7 @@ class Coverage:
         """Tells whether so many pictures were taken around a place that the provider refuses to search there."""
         cell = int(_cells(np.array([lat]), np.array([lon]))[0])
         around = [cell + i * 1_000_000 + j for i in (-1, 0, 1) for j in (-1, 0, 1)]
-        return sum(self._crowd.get(key, 0) for key in around) > _DENSE_PICTURES
+        return bool(sum(self._crowd.get(key, 0) for key in around) > _DENSE_PICTURES)
 
     def captured_at(self, row: int) -> datetime:
         """Tells when a picture was taken (aware, UTC)."""
@@ -200,7 +201,8 @@ def _ids(count: int) -> Ints:
     """Gives distinct numbers of 15 digits that look as if nobody had counted them."""
     span, step = 9 * 10**14, 61_803_398_874_989  # without common divisor, so that no number comes twice
     high, low = np.divmod(np.arange(1, count + 1, dtype=np.int64), 100_000)
-    return 10**14 + (low * step % span + high * (step * 100_000 % span) % span) % span
+    image_id: Ints = 10**14 + (low * step % span + high * (step * 100_000 % span) % span) % span
+    return image_id
 
 
 def _grouped(keys: Ints) -> dict[int, Ints]:
@@ -236,7 +238,7 @@ def _stretches(lonlat: Floats, seed: int) -> list[Floats]:
     dice = np.random.default_rng(seed_of("stretch", seed, *np.round(lonlat[[0, -1]].ravel(), 7)))
     cuts = np.cumsum(dice.uniform(2000.0, 5000.0, int(chain[-1] // 2000.0) + 1))
     bounds = np.concatenate([[0.0], cuts[cuts < chain[-1] - 600.0], [chain[-1]]])
-    return [_between(lonlat, chain, start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [_between(lonlat, chain, start, stop) for start, stop in itertools.pairwise(bounds)]
 
 
 def _between(lonlat: Floats, chain: Floats, start_m: float, stop_m: float) -> Floats:
@@ -271,8 +273,9 @@ def _walks(land: Land, lines: list[shapely.LineString]) -> list[Floats]:
     tree = shapely.STRtree(lines)
     walks: list[Floats] = []
     for mark in land.landmarks:
-        middle = mark.geometry.representative_point()
-        scale = _METRES_PER_DEG * np.array([np.cos(np.radians(middle.y)), 1.0])
+        foot = mark.geometry.representative_point()
+        middle = np.array([foot.x, foot.y])
+        scale = _METRES_PER_DEG * np.array([np.cos(np.radians(foot.y)), 1.0])
         west, south, east, north = mark.geometry.bounds
         if (east - west) * scale[0] > 700.0 and (north - south) * scale[1] > 700.0:
             rows = np.arange(south + 225.0 / scale[1], north, 450.0 / scale[1])
@@ -280,8 +283,8 @@ def _walks(land: Land, lines: list[shapely.LineString]) -> list[Floats]:
             parts = shapely.get_parts(shapely.intersection(chords, mark.geometry))
             walks += [np.asarray(part.coords) for part in parts if part.geom_type == "LineString"]
             continue
-        reach = shapely.box(*(np.array([middle.x, middle.y]) - 120.0 / scale), *(np.array([middle.x, middle.y]) + 120.0 / scale))
+        reach = shapely.box(*(middle - 120.0 / scale), *(middle + 120.0 / scale))
         if len(tree.query(reach, predicate="intersects")) == 0:
             angle = np.linspace(0.0, 2 * np.pi, 13)
-            walks.append(np.array([middle.x, middle.y]) + np.column_stack([np.cos(angle), np.sin(angle)]) * 30.0 / scale)
+            walks.append(middle + np.column_stack([np.cos(angle), np.sin(angle)]) * 30.0 / scale)
     return walks

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _NEAR_M_PX, _NEAR_SIDE_PX = 0.1, 800  # the near map reaches 40 m
 _FAR_M_PX, _FAR_SIDE_PX = 1.25, 480  # the far map reaches 300 m
-_ASPHALT = np.array([104.0, 104.0, 108.0])
 _SIDEWALK = np.array([166.0, 162.0, 156.0])
 _SNOW = np.array([236.0, 240.0, 246.0])
 _PAINT = np.array([232.0, 232.0, 226.0])
@@ -177,11 +176,11 @@ def _draw_roads(chart: Image, scene: Surroundings, lit: Floats, winter: float, m
     for row in rows[pieces.sidewalk_m[rows] > 0].tolist():
         half = float(pieces.half_m[row] + pieces.sidewalk_m[row])
         strips.add(pieces.start_m[row], pieces.end_m[row], half, _tone(_snowed(_SIDEWALK, winter), lit))
-    asphalt = _tone(_snowed(_ASPHALT, winter * 0.45), lit)
+    asphalts = [_tone(_snowed(style.asphalt_colour, winter * 0.45), lit) for style in scene.styles]
     paints = [[_tone(_snowed(c, winter * 0.6), lit) for c in (s.lane_colour, _PAINT, s.centre_colour)] for s in scene.styles]
     for row in rows.tolist():
         earth = pieces.rank[row] == 0
-        tone = _tone((152, 138, 112), lit) if earth else asphalt
+        tone = _tone((152, 138, 112), lit) if earth else asphalts[pieces.style[row]]
         strips.add(pieces.start_m[row], pieces.end_m[row], float(pieces.half_m[row]), tone)
         if not earth and metres == _NEAR_M_PX:
             _add_paint(strips, scene, row, paints[pieces.style[row]])
@@ -279,7 +278,7 @@ def _draw_shadows(chart: Image, scene: Surroundings, light: Light) -> None:
 
 def _draw_car_roof(chart: Image, car: Floats, eye_m: float) -> None:
     """Draws the roof below the lens: at 1.5 m height it hides more ground than it is large."""
-    grow = min(eye_m / max(eye_m - 1.5, 0.4), 2.2)
+    grow = min(eye_m / max(eye_m - 1.5, 0.4), 1.9)
     along, across = car[:2], np.array([car[1], -car[0]])
     for half_long, half_wide, shade in ((1.55, 0.72, 1.0), (1.35, 0.58, 0.88)):
         corners = [along * a * half_long + across * b * half_wide for a, b in ((1, -1), (1, 1), (-1, 1), (-1, -1))]

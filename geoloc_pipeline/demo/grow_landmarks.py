@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 
 from geoloc_pipeline.demo import grow_names
+from geoloc_pipeline.demo.grow_roads import shifted
 from geoloc_pipeline.demo.land import Landmark
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def grow_landmarks(
             made.append(("way", {**tags, **names}, _rounded_box(spot, size_m, dice)))
     made.append(("way", {"leisure": "park", "name": f"見本{homeland.mark}大公園", "name:en": "Mihon Grand Park"}, sites.park))
     made += _relations(homeland.mark, lattice, routes, dice)
-    made.append(("node", {"amenity": "vending_machine"}, shapely.Point(sites.grid + [3.0, 3.0])))
+    made.append(("node", {"amenity": "vending_machine"}, shapely.Point(sites.grid + 3.0)))
     base = {"node": 12_000_000_000, "way": 1_300_900_000, "relation": 18_000_000}
     return tuple(
         Landmark(kind=kind, osm_id=base[kind] + first + number, tags=dict(tags), geometry=ground.placed(shape))
@@ -93,7 +94,7 @@ def _relations(
     pond = shapely.Polygon(spot + (np.asarray(outer.exterior.coords) - spot)[::-1] * 0.35)
     park = shapely.Polygon(outer.exterior, [pond.exterior])
     spot = _beside_road(lattice[21], routes, dice, 130.0)
-    grounds = shapely.MultiPolygon([_rounded_box(spot, 150.0, dice), _rounded_box(spot + [240.0, 60.0], 110.0, dice)])
+    grounds = shapely.MultiPolygon([_rounded_box(spot, 150.0, dice), _rounded_box(shifted(spot, 240.0, 60.0), 110.0, dice)])
     return [
         ("relation", {"type": "multipolygon", "leisure": "park", "name": f"見本{mark}池公園"}, park),
         (

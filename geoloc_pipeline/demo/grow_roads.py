@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SHARE_M = {"motorway": 2000.0, "trunk": 1000.0, "primary": 1000.0, "secondary": 700.0}
-"""Length of road, in metres, that is expected to ask for one picture; 500 for every lesser class."""
+SHARE_M = {"motorway": 130.0, "trunk": 130.0, "primary": 150.0, "secondary": 175.0, "tertiary": 220.0}
+"""Length that is expected to ask for one picture on a road of 1 km; it grows with the root of the length, 500 m at least."""
 POINTS_PER_BLOCK = 16.0
 _LANDMARK_POINTS = 1.0
 _APART_M = 330.0  # local roads keep this distance, so that their points do not melt into one cluster
@@ -105,7 +105,7 @@ def grow_routes(
 
 
 def _main_routes(homeland: Homeland, inland: shapely.Geometry, dice: Generator, density: float) -> list[Route]:
-    """Draws the long routes as sums of waves, cut at the shore; the motorway is whole at any density."""
+    """Draws the long routes as sums of waves, cut at the shore, and shortened where the land is thin."""
     routes = []
     for number, (highway, is_across, offset) in enumerate(_MAIN):
         half, other = (WIDTH_M / 2, HEIGHT_M / 2) if is_across else (HEIGHT_M / 2, WIDTH_M / 2)
@@ -116,8 +116,8 @@ def _main_routes(homeland: Homeland, inland: shapely.Geometry, dice: Generator, 
         line = shapely.LineString(np.column_stack([along, away] if is_across else [away, along]))
         parts = shapely.get_parts(shapely.intersection(line, inland))
         line = parts[np.argmax(shapely.length(parts))]
-        if density < 1.0 and highway != "motorway":
-            share = max(density, 0.15)
+        if density < 1.0:
+            share = max(density, 0.72 if highway == "motorway" else 0.06)  # of the motorway more than 30 km must be left
             first = dice.uniform(0.0, 1.0 - share)
             line = substring(line, first, first + share, normalized=True)
         tags, cut_m = _main_tags(homeland, highway, number)
@@ -161,12 +161,17 @@ def _park_roads(park: shapely.Polygon) -> list[Route]:
     """Draws a ring road and a crossroad inside the park."""
     middle = np.array([park.centroid.x, park.centroid.y])
     ring = middle + (np.asarray(park.exterior.coords) - middle) * 0.6
-    cross = np.stack([ring[5], middle + [60.0, 0.0], middle + [-40.0, -80.0], ring[27]])
+    cross = np.stack([ring[5], shifted(middle, 60.0, 0.0), shifted(middle, -40.0, -80.0), ring[27]])
     loop = {"name": "見本大公園周回路", "name:ja-Latn": "Mihon Daikōen Shūkairo"}
     return [
         Route("unclassified", ring, loop, cut_m=2200.0),
         Route("unclassified", _rounded(cross), {"name": "見本大公園横断路"}),
     ]
+
+
+def shifted(place: Floats, east_m: float, north_m: float) -> Floats:
+    """Gives the place so far away, along the axes of the plane."""
+    return np.asarray(place + np.array([east_m, north_m]), dtype=np.float64)
 
 
 def _rounded(xy: Floats) -> Floats:
@@ -198,8 +203,9 @@ def expected_points(routes: Iterable[Route], shape: shapely.Geometry) -> float:
     """Tells how many pictures the roads are expected to ask for inside a shape."""
     total = 0.0
     for route in routes:
-        inside = shapely.length(shapely.intersection(shapely.LineString(route.xy), shape))
-        total += inside / SHARE_M.get(route.highway, 500.0)
+        line = shapely.LineString(route.xy)
+        share_m = max(SHARE_M.get(route.highway, 260.0) * np.sqrt(line.length / 1000.0), 500.0)
+        total += shapely.length(shapely.intersection(line, shape)) / share_m
     return total
 
 
@@ -249,7 +255,8 @@ def _branch(near: list[Route], inner: shapely.Geometry, dice: Generator, *, long
     Returns:
         `[n, 2]` metres; None where there was no room for 600 m of road.
     """
-    parents = [route.xy for route in near if route.highway != "motorway"] or [_anywhere(inner, dice)]
+    parents = [route.xy for route in near if route.highway != "motorway"]
+    parents += [_anywhere(inner, dice)] * (1 + len(parents) // 5)  # blocks that only a corner of a road touches
     parent = parents[int(dice.integers(len(parents)))]
     vertex = int(dice.integers(1, max(len(parent) - 1, 2)))
     tangent = parent[min(vertex + 1, len(parent) - 1)] - parent[vertex - 1]
@@ -269,7 +276,7 @@ def _branch(near: list[Route], inner: shapely.Geometry, dice: Generator, *, long
     if end * _STEP_M < 600.0:
         return None
     path = path[:end]
-    corners = np.concatenate([route.xy for route in near])
+    corners = np.concatenate([route.xy for route in near] or [path[:1]])
     away = np.hypot(*(corners - path[-1]).T)
     if end < count and away.min() < 1.5 * _APART_M:
         path = np.concatenate([path, corners[[int(np.argmin(away))]]])
@@ -277,7 +284,7 @@ def _branch(near: list[Route], inner: shapely.Geometry, dice: Generator, *, long
 
 
 def _anywhere(inner: shapely.Geometry, dice: Generator) -> Floats:
-    """Gives a block without roads a first spot to grow from."""
-    spot = inner.representative_point()
-    away = dice.uniform(-1.0, 1.0, (3, 2)).cumsum(axis=0) * 5.0
-    return np.array([spot.x, spot.y]) + away
+    """Gives a road a spot of its own to start from, as a short piece with a direction."""
+    west, south, east, north = inner.bounds
+    spot = dice.uniform([west, south], [east, north])
+    return np.asarray(spot + dice.uniform(-1.0, 1.0, (3, 2)).cumsum(axis=0) * 5.0, dtype=np.float64)

@@ -52,7 +52,8 @@ class Ground:
         # metric_crs rounds its centre to a tenth of a degree: places are shifted back so that the homeland is the middle
         lat0, lon0 = round(self.homeland.lat, 1), round(self.homeland.lon, 1)
         lat, lon = from_plane(x=east, y=north, crs=metric_crs(lat=lat0, lon=lon0))
-        return np.round(np.column_stack([lon + self.homeland.lon - lon0, lat + self.homeland.lat - lat0]), DIGITS)
+        placed = np.column_stack([lon + self.homeland.lon - lon0, lat + self.homeland.lat - lat0])
+        return np.asarray(np.round(placed, DIGITS), dtype=np.float64)
 
     def placed(self, shape: shapely.Geometry) -> shapely.Geometry:
         """Gives a shape of the plane in WGS 84 degrees; equal vertices stay equal."""

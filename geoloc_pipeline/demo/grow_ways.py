@@ -6,12 +6,13 @@ Does not belong here: where roads run (`grow_roads.py`).
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoloc_pipeline.demo import grow_names
-from geoloc_pipeline.demo.grow_roads import Route
+from geoloc_pipeline.demo.grow_roads import Route, shifted
 from geoloc_pipeline.demo.land import Road
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LONG_WAY_M = 33_000.0
+LONG_WAY_M = 31_000.0
 """The first way of every motorway: one of 30 km or more."""
 
 
@@ -63,7 +64,7 @@ def _pieces(route: Route, dice: Generator) -> list[Route]:
         cuts.append(max(vertex, (cuts[-1] if cuts else 0) + 1))
     bounds = [0, *cuts, len(chain) - 1]
     pieces = []
-    for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
         xy, tags = route.xy[start : stop + 1], dict(route.tags)
         if number and route.highway in {"trunk", "primary"} and dice.random() < 0.2:
             tags |= {"bridge": "yes", "layer": "1"}
@@ -96,18 +97,26 @@ def _oddities(routes: list[Route], sites: Sites) -> list[Route]:
     trunk = next(route for route in routes if route.highway == "trunk")
     local = next(route for route in reversed(routes) if route.highway in {"unclassified", "residential", "tertiary"})
     start = motorway.xy[len(motorway.xy) // 2]
-    plaza = sites.grid + [sites.grid_m * 0.8, 0.0]
-    alley = sites.grid + [0.0, -sites.grid_m * 0.7]
+    plaza = shifted(sites.grid, sites.grid_m * 0.8, 0.0)
+    alley = shifted(sites.grid, 0.0, -sites.grid_m * 0.7)
     middle = np.array([sites.park.centroid.x, sites.park.centroid.y])
     square = np.array([[-40.0, -30.0], [40.0, -30.0], [40.0, 30.0], [-40.0, 30.0], [-40.0, -30.0]])
     return [
         Route("tertiary", _ring(local.xy[-1], 18.0), {"junction": "roundabout", "oneway": "yes"}),
         Route("pedestrian", plaza + square, {"area": "yes", "name": f"{grow_names.SAMPLES[0]}駅前広場"}),
-        Route("residential", plaza + [200.0, 0.0] + square * 0.6, {"area": "yes"}),
-        Route("motorway_link", np.stack([start, start + [90.0, 60.0], start + [260.0, 330.0]]), {"oneway": "yes"}),
-        Route("service", np.stack([alley, alley + [70.0, -15.0], alley + [90.0, -60.0]]), {"service": "alley"}),
-        Route("footway", np.stack([middle + [100.0, 100.0], middle + [180.0, 240.0], middle + [90.0, 330.0]]), {}),
-        Route("track", np.stack([trunk.xy[3], trunk.xy[3] + [120.0, 260.0], trunk.xy[3] + [60.0, 520.0]]), {"surface": "dirt"}),
+        Route("residential", shifted(plaza, 200.0, 0.0) + square * 0.6, {"area": "yes"}),
+        Route("motorway_link", np.stack([start, shifted(start, 90.0, 60.0), shifted(start, 260.0, 330.0)]), {"oneway": "yes"}),
+        Route("service", np.stack([alley, shifted(alley, 70.0, -15.0), shifted(alley, 90.0, -60.0)]), {"service": "alley"}),
+        Route(
+            "footway",
+            np.stack([shifted(middle, 100.0, 100.0), shifted(middle, 180.0, 240.0), shifted(middle, 90.0, 330.0)]),
+            {},
+        ),
+        Route(
+            "track",
+            np.stack([trunk.xy[3], shifted(trunk.xy[3], 120.0, 260.0), shifted(trunk.xy[3], 60.0, 520.0)]),
+            {"surface": "dirt"},
+        ),
     ]
 
 

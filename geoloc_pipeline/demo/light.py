@@ -108,9 +108,9 @@ def light_of(*, lat: float, lon: float, captured_at: datetime, seed: int, bright
         haze_m=float(np.exp(dice.uniform(np.log(110.0), np.log(900.0)))),
         year_fraction=float(year),
         snow=_snow(year),
-        exposure=float(dice.uniform(82.0, 150.0)),
-        balance=np.exp(dice.normal(0.0, [0.08, 0.03, 0.10])),
-        balancing=float(dice.uniform(0.5, 0.9)),
+        exposure=float(dice.uniform(88.0, 150.0)),
+        balance=np.exp(dice.normal(0.0, [0.06, 0.025, 0.08])),
+        balancing=float(dice.uniform(0.45, 0.85)),
         contrast=float(dice.uniform(0.9, 1.25)),
     )
 

@@ -12,7 +12,6 @@ import io
 from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from socketserver import ThreadingMixIn
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO_TOKEN", "Fault", "Faults", "LinkLife", "Mirror", "mirror_transport", "serve_on_loopback"]
 
-DEMO_TOKEN = "MLY|0000000000000000|made-up-demo-token"
-"""Opens the mirror and nothing else."""
+DEMO_TOKEN = "MLY|0000000000000000|made-up-demo-token"  # noqa: S105 - it opens nothing else
+"""Opens the mirror."""
 
 
 class Mirror:
@@ -74,6 +73,8 @@ class Mirror:
         self._life = link_life or LinkLife(clock=self._now.timestamp)
         self._geofabrik, self._estat = Geofabrik(folder / GEOFABRIK, land.published_at), Estat(folder / ESTAT)
         self._lock = Lock()
+        self._sent_out: Coverage | None = None
+        self._opened: Mapillary | None = None
         self.served: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -104,26 +105,19 @@ class Mirror:
 
     @property
     def coverage(self) -> Coverage:
-        """Where the cameras have been."""
+        """Where the cameras have been; sent out when first asked for."""
         with self._lock:
+            if self._sent_out is None:
+                self._sent_out = Coverage(self._land)
             return self._sent_out
-
-    @cached_property
-    def _sent_out(self) -> Coverage:
-        return Coverage(self._land)
 
     @property
     def _mapillary(self) -> Mapillary:
         coverage = self.coverage
         with self._lock:
-            return self._open_mapillary(coverage)
-
-    def _open_mapillary(self, coverage: Coverage) -> Mapillary:
-        if self._kept is None:
-            self._kept = Mapillary(coverage, self._draw, token=self._token, link_life=self._life)
-        return self._kept
-
-    _kept: Mapillary | None = None
+            if self._opened is None:
+                self._opened = Mapillary(coverage, self._draw, token=self._token, link_life=self._life)
+            return self._opened
 
 
 class _InProcess(httpx.WSGITransport):
@@ -160,7 +154,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _Handler(WSGIRequestHandler):
     """Says nothing on stderr: broken connections are what tests come here for."""
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+    def log_message(self, format: str, *args: Any) -> None:
         """Stays silent."""
 
     def get_stderr(self) -> Any:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 FOREVER = 10**9
 Kind = Literal["too_many_requests", "server_error", "unavailable", "cut", "wrong_md5", "html", "refused_token", "forbidden"]
 
+_PAGES: dict[str, tuple[int, str, str]] = {
+    "too_many_requests": (429, "Too Many Requests", "Please slow down."),
+    "unavailable": (503, "Service Unavailable", "Please come back later."),
+    "server_error": (500, "Internal Server Error", "Something went wrong on our side."),
+    "forbidden": (403, "Forbidden", "You are not allowed to see this."),
+    "html": (200, "Maintenance", "We are back soon."),
+}
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -47,7 +55,8 @@ class Faults:
         Args:
             faults: The first that fits a request strikes, alone.
         """
-        self._left = [[fault, fault.times] for fault in faults]  # type: list[list[object]]
+        self._faults = faults
+        self._left = [fault.times for fault in faults]
         self._lock = Lock()
         self.struck = 0
 
@@ -66,10 +75,9 @@ class Faults:
 
     def _next(self, asked: Asked, answer: Answer) -> Fault | None:
         with self._lock:
-            for waiting in self._left:
-                fault, left = waiting
-                if left > 0 and fault.where in asked.host + asked.path and _fits(fault, asked, answer):
-                    waiting[1] = left - 1
+            for number, fault in enumerate(self._faults):
+                if self._left[number] > 0 and fault.where in asked.host + asked.path and _fits(fault, asked, answer):
+                    self._left[number] -= 1
                     self.struck += 1
                     return fault
         return None
@@ -85,17 +93,10 @@ def _fits(fault: Fault, asked: Asked, answer: Answer) -> bool:
 
 
 def _spoilt(fault: Fault, answer: Answer) -> Answer:
-    after = {"Retry-After": fault.retry_after} if fault.retry_after else {}
-    if fault.kind == "too_many_requests":
-        return html(429, "Too Many Requests", "Please slow down.", **{"Retry_After": fault.retry_after} if after else {})
-    if fault.kind == "unavailable":
-        return html(503, "Service Unavailable", "Please come back later.", **{"Retry_After": fault.retry_after} if after else {})
-    if fault.kind == "server_error":
-        return html(500, "Internal Server Error", "Something went wrong on our side.")
-    if fault.kind == "forbidden":
-        return html(403, "Forbidden", "You are not allowed to see this.")
-    if fault.kind == "html":
-        return html(200, "Maintenance", "We are back soon.")
+    if fault.kind in _PAGES:
+        status, title, text = _PAGES[fault.kind]
+        page = html(status, title, text)
+        return replace(page, headers={"Retry-After": fault.retry_after}) if status in {429, 503} and fault.retry_after else page
     if fault.kind == "wrong_md5":
         return replace(answer, body=b"0123456789abcdef0123456789abcdef  what-ever.osm.pbf\n")
     if fault.kind == "refused_token":

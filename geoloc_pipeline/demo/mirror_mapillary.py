@@ -108,7 +108,7 @@ class Mapillary:
         row = self._coverage.row_of(asked.path.strip("/"))
         if row is None:
             name = asked.path.strip("/")
-            message = f"Unsupported get request. Object with ID '{name}' does not exist, cannot be loaded due to missing permissions"
+            message = f"Unsupported get request. Object with ID '{name}' does not exist or cannot be loaded"
             return _error(asked, 400, 100, message, kind="GraphMethodException")
         return as_json(200, self._entity(row, fields))
 

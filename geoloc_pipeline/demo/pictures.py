@@ -45,7 +45,8 @@ class Renderer:
         Args:
             land: What is drawn.
         """
-        self._land, self._scenery, self._lock = land, None, Lock()  # type: tuple[Land, Scenery | None, Lock]
+        self._land, self._lock = land, Lock()
+        self._scenery: Scenery | None = None
 
     def __call__(self, camera: Camera, is_pano: bool, width_px: int) -> NDArray[np.uint8]:
         """Draws a panorama of 2:1, or a flat picture of 4:3."""

@@ -48,7 +48,7 @@ def publish_world(land: Land, folder: Path, *, draw: Draw | None = None) -> None
 
     Raises:
         BadSourceFileError: `folder` holds something that was not published by this module.
-    """  # noqa: DOC502
+    """
     fingerprint = fingerprint_of(land)
     if _holds(folder, fingerprint):
         return
@@ -71,7 +71,7 @@ def publish_real_files(source: Path, folder: Path) -> None:
         MissingInputError: There is no map or no archive in `source`.
         BadSourceFileError: The map is no PBF or has no replication header, there are several maps, or an archive's name does
             not tell its prefecture.
-    """  # noqa: DOC502
+    """
     dumps, archives = dumps_in(source), archives_in(source)
     if len(dumps) > 1:
         raise BadSourceFileError(
@@ -140,7 +140,14 @@ def _holds(folder: Path, fingerprint: str) -> bool:
 
 @contextmanager
 def _made_whole(folder: Path, fingerprint: str) -> Iterator[Path]:
-    """Yields a folder beside `folder`, which takes its place when the block ends well."""
+    """Yields a folder beside `folder`, which takes its place when the block ends well.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        BadSourceFileError: `folder` holds something that nobody published.
+    """
     if folder.exists() and not (folder / _NOTE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadSourceFileError(path=folder, reason="it is no published world", cure="name an empty folder for the world")
     scratch = folder.with_name(f"{folder.name}.{os.getpid()}.partial")

@@ -175,7 +175,8 @@ def write_pbf(
             ways[mark.osm_id] = (nodes.of(mark.geometry.exterior.coords), mark.tags)
         else:
             relations[mark.osm_id] = (_members(mark, nodes, ways), mark.tags)
-    points = {number: (place, {}) for place, number in nodes.ids.items()} | tagged
+    points: dict[int, tuple[tuple[float, float], dict[str, str]]] = {number: (at, {}) for at, number in nodes.ids.items()}
+    points |= tagged
     stamp = {"version": 1, "timestamp": published_at.replace(microsecond=0)}
     with osmium.SimpleWriter(str(path), header=_header(points, published_at, sequence, region), overwrite=True) as writer:
         for number in sorted(points):

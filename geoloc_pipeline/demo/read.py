@@ -109,7 +109,7 @@ def read_land(folder: Path, *, seed: int = 0) -> Land:
     Raises:
         MissingInputError: A kind of file is not there.
         BadSourceFileError: A file cannot be read as what it should be.
-    """  # noqa: DOC502
+    """
     dumps, archives = dumps_in(folder), archives_in(folder)
     versions = [read_version(dump) for dump in dumps]
     roads: dict[int, Road] = {}
@@ -134,7 +134,11 @@ def is_landmark(tags: dict[str, str]) -> bool:
 
 
 def _read_map(dump: Path, roads: dict[int, Road], landmarks: dict[tuple[str, int], Landmark]) -> None:
-    """Adds a map's roads and landmarks; objects that lack some of their nodes are left out."""
+    """Adds a map's roads and landmarks; objects that lack some of their nodes are left out.
+
+    Raises:
+        BadSourceFileError: The map breaks off or is damaged.
+    """
     wanted = osmium.filter.KeyFilter("highway", *LANDMARK_TAGS)
     areas = osmium.filter.KeyFilter(*LANDMARK_TAGS)
     try:
@@ -207,4 +211,4 @@ def _town(key_code: str, rows: list[dict[str, Any]]) -> Town:
 
 def _text(value: object) -> str:
     """Gives a field as text; missing values (None, NaN) as the empty string."""
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124
+    return "" if value is None or value != value else str(value)

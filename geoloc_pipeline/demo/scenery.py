@@ -31,6 +31,8 @@ _MARGIN_M = 45.0  # a building's right to stand depends on neighbours that far b
 _ROADS_M = SIGHT_M + _MARGIN_M + 20.0
 _FAR_ROADS_M = 320.0  # bare carriageways are seen farther, along straight roads
 _MONUMENT_SIGHT_M = 400.0
+_BOARD_SIGHT_M = 60.0
+_MOST_MONUMENTS, _MOST_BOARDS = 12, 16  # the nearest; more would hide each other
 _WILD_CELL_M = 16.0
 _WILD_SIGHT_M = 85.0
 
@@ -55,9 +57,9 @@ class Scenery:
         """
         self._seed = seed_of("scenery", land.seed)
         self._landmarks = tuple(mark for mark in land.landmarks if not mark.geometry.is_empty)
-        points = [mark.geometry.centroid for mark in self._landmarks]
+        points = shapely.centroid(np.array([mark.geometry for mark in self._landmarks], dtype=object))
         self._landmark_tree = shapely.STRtree(points)
-        self._landmark_lonlat = np.array([[p.x, p.y] for p in points], dtype=np.float64).reshape(-1, 2)
+        self._landmark_lonlat = shapely.get_coordinates(points)
         self._towns = tuple(town for town in land.towns if not town.is_water and not town.polygon.is_empty)
         polygons = [town.polygon for town in self._towns]
         shapely.prepare(polygons)
@@ -84,10 +86,9 @@ class Scenery:
         near = lots.near(pieces, _ROADS_M)
         home = int(towns.at(np.zeros((1, 2)))[0])
         styles = tuple(self._style(town, lat) for town in towns.seen)
-        monuments = self._monuments(origin, scale, towns)
+        monuments, clearings = self._monuments(origin, scale, towns)
         wild = self._wild_places(lat, lon, styles, towns, is_empty=len(near.rank) == 0)
         line = lots.Line(self._seed, near, styles, towns.at)
-        clearings = [m for m in monuments if m.shape not in {"board", "grove"}]
         buildings = lots.buildings(line, SIGHT_M, _MARGIN_M, clearings)
         posts = lots.furniture(line, buildings, wild)
         return Surroundings(
@@ -168,25 +169,40 @@ class Scenery:
         """Seeds the hills on the horizon: they belong to the municipality, as mountains do."""
         return seed_of("skyline", self._towns[town].municipality_code if town >= 0 else "")
 
-    def _monuments(self, origin: Floats, scale: Floats, towns: _TownFinder) -> tuple[Monument, ...]:
-        """Finds the landmarks in sight, farthest first; small boards only from near."""
+    def _monuments(
+        self, origin: Floats, scale: Floats, towns: _TownFinder
+    ) -> tuple[tuple[Monument, ...], tuple[Monument, ...]]:
+        """Finds landmarks: those to draw, farthest first, and all whose ground is kept free of houses.
+
+        A city centre has hundreds of shops in sight; only the nearest are drawn. Clearings know no such limit: they must not
+        depend on who looks.
+        """
         reach = _MONUMENT_SIGHT_M / scale
         rows = np.sort(self._landmark_tree.query(shapely.box(*(origin - reach), *(origin + reach))))
         at = (self._landmark_lonlat[rows] - origin) * scale
         far = np.hypot(*at.T)
-        found: list[Monument] = []
-        for index in np.argsort(-far, kind="stable"):
+        drawn: list[Monument] = []
+        cleared: list[Monument] = []
+        room = {"board": _MOST_BOARDS}
+        for index in np.argsort(far, kind="stable").tolist():
             mark = self._landmarks[rows[index]]
             shape = _monument_shape(mark)
-            if far[index] > (60.0 if shape == "board" else _MONUMENT_SIGHT_M) or far[index] < 2.5:
+            small = shape == "board"
+            if far[index] > (_BOARD_SIGHT_M if small else _MONUMENT_SIGHT_M):
                 continue
             west, south, east, north = mark.geometry.bounds
             size = (np.array([east - west, north - south]) * scale).clip(6.0, 60.0)
             style = int(towns.at(at[index : index + 1])[0])
             place = (float(at[index, 0]), float(at[index, 1]))
             key = seed_of(mark.kind, mark.osm_id) >> 1
-            found.append(Monument(shape, place, (float(size[0]), float(size[1])), key, style))
-        return tuple(found)
+            monument = Monument(shape, place, (float(size[0]), float(size[1])), key, style)
+            if shape not in {"board", "grove"} and far[index] < _ROADS_M + 60.0:
+                cleared.append(monument)
+            kind = "board" if small else "large"
+            if far[index] > 2.5 and room.setdefault(kind, _MOST_MONUMENTS) > 0:
+                room[kind] -= 1
+                drawn.append(monument)
+        return tuple(reversed(drawn)), tuple(cleared)
 
     def _wild_places(self, lat: float, lon: float, styles: tuple[Style, ...], towns: _TownFinder, *, is_empty: bool) -> Posts:
         """Scatters trees over cells that are fixed to the ground, more of them where there is no road."""
@@ -268,19 +284,22 @@ def _road_form(tags: dict[str, str]) -> tuple[int, float, float]:
     return rank, half, sidewalk
 
 
+_PUBLIC = {"townhall", "school", "university", "college", "hospital", "library", "theatre", "courthouse", "police", "fire_station"}
+_SIGHTS = {"museum", "gallery", "hotel", "attraction", "zoo", "aquarium", "theme_park"}
+
+
 def _monument_shape(mark: Landmark) -> str:
-    """Tells what a landmark is drawn as, by its tags."""
+    """Tells what a landmark is drawn as, by its tags; a node that says little is a board by the road."""
     tags = mark.tags
     if tags.get("man_made") in {"tower", "lighthouse", "mast", "chimney"} or tags.get("tourism") == "viewpoint":
         return "tower"
     if tags.get("religion") == "shinto" or tags.get("historic") in {"wayside_shrine", "shrine"}:
         return "torii"
-    if "railway" in tags or "public_transport" in tags or "aeroway" in tags:
+    if tags.get("railway") in {"station", "halt"} or tags.get("building") == "train_station" or "aeroway" in tags:
         return "station"
     if tags.get("historic") in {"castle", "ruins", "fort"} or tags.get("amenity") == "place_of_worship":
         return "castle"
     if "leisure" in tags or "natural" in tags or "landuse" in tags:
         return "grove"
-    if mark.kind == "node" and ("shop" in tags or "amenity" in tags):
-        return "board"
-    return "hall"
+    public = tags.get("amenity") in _PUBLIC or tags.get("tourism") in _SIGHTS
+    return "hall" if public or mark.kind != "node" else "board"

@@ -47,6 +47,7 @@ class Style:
         palm_share: Share of trees that are palms, 0 to 1.
         conifer_share: Share of trees that are conifers, 0 to 1.
         tree_density: Trees per planting place, 0 to 1.
+        asphalt_colour: Carriageways.
         road_scale: Width of roads relative to the country's usual.
         snow_depth: What lies in January, 0 (none) to 1 (everything white).
         ground_colour: Bare ground between buildings.
@@ -79,6 +80,7 @@ class Style:
     palm_share: float
     conifer_share: float
     tree_density: float
+    asphalt_colour: Colour
     road_scale: float
     snow_depth: float
     ground_colour: Colour
@@ -114,6 +116,7 @@ _NEUTRAL = Style(
     palm_share=0.0,
     conifer_share=0.3,
     tree_density=0.5,
+    asphalt_colour=(104, 104, 108),
     road_scale=1.0,
     snow_depth=0.0,
     ground_colour=(132, 130, 112),
@@ -129,7 +132,8 @@ _KNOWN: dict[str, Style] = {
         roof_colours=((178, 44, 40), (36, 84, 158), (32, 118, 84), (176, 50, 44)),
         pitched_share=0.95, roof_slope=0.95, floors_mean=1.9, lot_fill=0.62, occupancy=0.66,
         rail_colour=(206, 212, 216), rail_share=0.35, pole_colour=(128, 112, 92), wires=2, has_arrow_poles=True,
-        conifer_share=0.8, tree_density=0.6, road_scale=1.4, snow_depth=1.0, ground_colour=(112, 132, 84),
+        conifer_share=0.8, tree_density=0.6, asphalt_colour=(84, 88, 96),
+        road_scale=1.4, snow_depth=1.0, ground_colour=(112, 132, 84),
         light=0.97, ridge_height_deg=2.5, fence_colour=(150, 138, 120),
     ),
     "13": replace(
@@ -138,7 +142,8 @@ _KNOWN: dict[str, Style] = {
         roof_colours=((92, 96, 104), (120, 122, 126)),
         pitched_share=0.06, floors_mean=7.0, lot_fill=0.98, occupancy=0.97,
         rail_colour=(244, 246, 244), rail_share=0.8, rail_height_m=0.95, pole_colour=(164, 162, 156), wires=8,
-        conifer_share=0.05, tree_density=0.4, road_scale=0.95, ground_colour=(138, 136, 132),
+        conifer_share=0.05, tree_density=0.4, asphalt_colour=(92, 93, 102),
+        road_scale=0.95, ground_colour=(138, 136, 132),
         light=0.95, ridge_height_deg=0.8, fence_colour=(176, 174, 170),
     ),
     "35": replace(
@@ -147,7 +152,8 @@ _KNOWN: dict[str, Style] = {
         roof_colours=((62, 66, 76), (148, 72, 44), (70, 74, 84), (156, 80, 50)),
         pitched_share=0.97, roof_slope=0.55, hipped=True, floors_mean=1.8, lot_fill=0.72, occupancy=0.7,
         rail_colour=GUARDRAIL_ORANGE, rail_share=0.95, rail_height_m=0.95, wires=4,
-        conifer_share=0.4, tree_density=0.7, road_scale=0.9, ground_colour=(128, 132, 92), ridge_height_deg=7.0,
+        conifer_share=0.4, tree_density=0.7, asphalt_colour=(116, 110, 104),
+        road_scale=0.9, ground_colour=(128, 132, 92), ridge_height_deg=7.0,
     ),
     "47": replace(
         _NEUTRAL,
@@ -155,7 +161,8 @@ _KNOWN: dict[str, Style] = {
         roof_colours=((238, 236, 228), (226, 222, 212)),
         pitched_share=0.06, roof_slope=0.4, has_water_tanks=True, floors_mean=2.4, lot_fill=0.8, occupancy=0.8,
         rail_colour=(120, 156, 118), rail_share=0.45, pole_colour=(196, 194, 186), wires=3,
-        palm_share=0.9, conifer_share=0.0, tree_density=0.85, ground_colour=(176, 164, 128),
+        palm_share=0.9, conifer_share=0.0, tree_density=0.85, asphalt_colour=(158, 152, 140),
+        ground_colour=(176, 164, 128),
         light=1.14, ridge_height_deg=1.2, fence_colour=(208, 198, 172),
     ),
 }  # fmt: skip
@@ -206,6 +213,7 @@ def _grown_prefecture(code: str, lat: float) -> Style:
         palm_share=0.85 * warm,
         conifer_share=0.15 + 0.6 * cold,
         tree_density=0.4 + 0.4 * dice[13],
+        asphalt_colour=_hsv(dice[2], 0.08, 0.34 + 0.16 * dice[5] + 0.14 * warm),
         road_scale=0.9 + 0.2 * dice[14] + 0.2 * cold,
         snow_depth=cold,
         ridge_height_deg=1.0 + 7.0 * dice[15],
@@ -261,7 +269,7 @@ def _with_town(style: Style, key_code: str, people_per_km2: float) -> Style:
 
 
 def _banner_colour(turn: float) -> Colour:
-    """Turns 0..1 into a strong colour that is never the orange of the guardrails (hues 0.03 to 0.14 are left out, with room for shades)."""
+    """Turns 0..1 into a strong colour, never the guardrails' orange: hues 0.03 to 0.14 are left out, with room for shades."""
     hue = (0.17 + 0.83 * turn) % 1.0
     return _hsv(hue, 0.85, 0.85 - 0.25 * abs(turn - 0.5))
 

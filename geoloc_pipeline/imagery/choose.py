@@ -14,11 +14,11 @@ import numpy as np
 
 from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.imagery.panorama import HEADINGS_DEG
+from geoloc_pipeline.sources.mapillary_coverage import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geoloc_pipeline.sources.mapillary_coverage import Coverage
 
 LARGEST_TURN_DEG = 45.0
 
@@ -126,3 +126,29 @@ class _Neighbourhood:
         rows, away_m = rows[away_m <= self._radius_m], away_m[away_m <= self._radius_m]
         order = np.lexsort((self._coverage.image_id[rows], away_m))
         return rows[order], away_m[order]
+
+
+def within_reach(coverage: Coverage, points: Sequence[tuple[str, float, float]], *, radius_m: float) -> Coverage:
+    """Return the pictures that may lie within the radius of a point; coarse, so that a city's tiles fit into memory.
+
+    Args:
+        coverage: Pictures of one tile.
+        points: (point_id, lat, lon) in degrees, those near the tile or more.
+        radius_m: How far a picture may be from its point, metres.
+
+    Returns:
+        Every picture within the radius of a point, and a few beyond it.
+    """
+    if not len(coverage) or not points:
+        return Coverage.empty()
+    lat, lon = np.array([point[1] for point in points]), np.array([point[2] for point in points])
+    step_lat = radius_m / 110_000.0
+    widest_deg = min(89.0, float(np.abs(lat).max()) + step_lat)
+    step_lon = step_lat / np.cos(np.radians(widest_deg))
+
+    def cells(at_lat: np.ndarray, at_lon: np.ndarray, *, down: int = 0, right: int = 0) -> np.ndarray:
+        rows, columns = np.floor(at_lat / step_lat).astype(np.int64), np.floor(at_lon / step_lon).astype(np.int64)
+        return np.asarray((rows + down) * 2**32 + columns + right)
+
+    wanted = np.unique(np.concatenate([cells(lat, lon, down=down, right=right) for down in (-1, 0, 1) for right in (-1, 0, 1)]))
+    return coverage.take(np.isin(cells(coverage.lat, coverage.lon), wanted))

@@ -27,8 +27,8 @@ cv2.setNumThreads(1)  # the collector's own threads are the parallelism
 def view_side_px(source_width_px: int) -> int:
     """Return the side of a view from a panorama: a quarter of its width, at most 640.
 
-    A quarter of the circle fills the view, so nothing is enlarged on average: its centre shrinks by a fifth, its edges grow by as
-    much. Even, so that codecs with halved colour lose nothing.
+    A quarter of the circle fills the view, so nothing is enlarged on average: its centre shrinks by a fifth, its edges grow by
+    as much. Even, so that codecs with halved colour lose nothing.
     """
     return max(2, min(LARGEST_VIEW_PX, source_width_px // 4) // 2 * 2)
 
@@ -77,7 +77,8 @@ def _directions(side: int, height: int) -> tuple[NDArray[np.float32], NDArray[np
 def views_from_flats(flats: Mapping[int, NDArray[np.uint8]], *, side_px: int | None = None) -> tuple[NDArray[np.uint8], str]:
     """Return flat pictures side by side in the order N, E, S, W, and which of them there are.
 
-    Each is cut to its middle square. Every direction has its place: where there is no picture it is black, and the mask says so.
+    Each is cut to its middle square. Every direction has its place: where there is no picture it is black, and the mask says
+    so.
 
     Args:
         flats: `[height, width, 3]` uint8 pictures by heading (0, 90, 180, 270); at least one.

@@ -143,7 +143,7 @@ def _decoded(image: Image.Image, *, name: Path | str) -> OpenedPicture:
             image.load()
             exif = image.getexif()
             upright = _as_rgb(ImageOps.exif_transpose(image))
-            place = place_of(exif)
+            lat, lon = place_of(exif) or (None, None)
             taken_at, author, line = taken_at_of(exif), author_of(exif), copyright_of(exif)
     except _SPOILT as error:
         words = str(error).lower()
@@ -152,7 +152,7 @@ def _decoded(image: Image.Image, *, name: Path | str) -> OpenedPicture:
         )
         reason = "truncated" if is_cut or isinstance(error, EOFError) else "unreadable"
         raise ImageError(image=name, reason=reason, detail=f"it cannot be decoded ({error})", cure="fetch it again") from error
-    return OpenedPicture(upright, *(place or (None, None)), taken_at, author, line)
+    return OpenedPicture(upright, lat, lon, taken_at, author, line)
 
 
 def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -175,7 +175,7 @@ def _what_it_is(data: bytes) -> str:
         return "it is a web page, not a picture"
     if data[4:12] in {b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheif"}:
         return "it is a HEIC picture, which cannot be read here"
-    if all(byte in b"\t\n\r" or 32 <= byte for byte in data[:256]):
+    if all(byte in b"\t\n\r" or byte >= 32 for byte in data[:256]):
         return f"it is text, not a picture: {data[:40].decode('utf-8', 'replace')!r}"
     return f"it is no picture in any known format (it begins with {data[:8].hex(' ')})"
 

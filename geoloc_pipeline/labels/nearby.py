@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
 
-from geoloc_pipeline.geo.crs import WGS84, from_plane, metric_crs, to_plane
+from geoloc_pipeline.geo.crs import from_plane, metric_crs, to_plane
 from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.tables import LABELLED_IMAGES, as_table, empty_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import geopandas as gpd
     from numpy.typing import NDArray
 
 REACH_M = 20.0
@@ -180,8 +180,3 @@ def _within(
     # The way to the plane and back moves a place by less than a millimetre, so what holds a place is at distance 0.
     reached = exact_m <= reach_m
     return shape[reached], place[reached], exact_m[reached]
-
-
-def in_wgs84(frame: pd.DataFrame) -> gpd.GeoDataFrame:
-    """Return a table with `lat` and `lon` as points in WGS 84."""
-    return gpd.GeoDataFrame(frame, geometry=shapely.points(frame["lon"], frame["lat"]), crs=WGS84)

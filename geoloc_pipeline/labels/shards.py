@@ -97,7 +97,14 @@ def write_training_shards(
 
 
 def _pictures(labelled: pd.DataFrame, splits: pd.DataFrame, manifests: Sequence[tuple[pd.DataFrame, Path]]) -> pd.DataFrame:
-    """Join labels, sides and places in the archive, in the order of `image_id`."""
+    """Join labels, sides and places in the archive, in the order of `image_id`.
+
+    Returns:
+        One row for each labelled picture; `manifest` is the row of `manifests` that it is in.
+
+    Raises:
+        MissingInputError: A picture has no side or is in no manifest.
+    """
     columns = ["image_id", "views", "shard", "offset", "size_bytes"]
     archived = [frame[columns].assign(manifest=row) for row, (frame, _) in enumerate(manifests)]
     archive = pd.concat(archived) if archived else pd.DataFrame(columns=[*columns, "manifest"])
@@ -117,15 +124,11 @@ def _pictures(labelled: pd.DataFrame, splits: pd.DataFrame, manifests: Sequence[
     return pictures.sort_values("image_id", ignore_index=True)
 
 
-def _cut(
-    pictures: pd.DataFrame, sources: list[Path], side_px: int, progress: Progress | None
-) -> Iterator[tuple[Any, _View]]:
+def _cut(pictures: pd.DataFrame, sources: list[Path], side_px: int, progress: Progress | None) -> Iterator[tuple[Any, _View]]:
     """Yield (picture, view) in order; a few pictures are worked on at once."""
 
     def work(picture: Any) -> list[_View]:
-        data = read_member(
-            sources[picture.manifest], shard=picture.shard, offset=picture.offset, size_bytes=picture.size_bytes
-        )
+        data = read_member(sources[picture.manifest], shard=picture.shard, offset=picture.offset, size_bytes=picture.size_bytes)
         return list(views_of(data, picture.views, side_px=side_px, image=picture.image_id))
 
     with ThreadPoolExecutor(_WORKERS) as pool:

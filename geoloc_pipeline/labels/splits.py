@@ -40,13 +40,11 @@ ENOUGH_GROUPS = 5
 Rule = Literal["grouped", "paper"]
 
 
-def split_images(
-    labelled: pd.DataFrame, *, rule: Rule = "grouped", place_m: float = 200.0, seed: int = 0
-) -> pd.DataFrame:
+def split_images(labelled: pd.DataFrame, *, rule: Rule = "grouped", place_m: float = 200.0, seed: int = 0) -> pd.DataFrame:
     """Return the side of each picture of one prefecture.
 
-    Guarantees, in every municipality: pictures of one place are on one side; each side's share is within its two largest
-    groups of 80:15:5; from `ENOUGH_GROUPS` groups on, every side has pictures.
+    Guarantees, in every municipality: pictures of one place are on one side; each side's share is within one group (the
+    municipality's largest) of 80:15:5; from `ENOUGH_GROUPS` groups on, every side has pictures.
 
     Args:
         labelled: `tables.LABELLED_IMAGES`; order does not matter.
@@ -135,17 +133,21 @@ def _sides(stratum: pd.Series[str], group: pd.Series[str], seed: int) -> pd.Seri
     by_stratum = groups.groupby("stratum")["n"]
     middle = (by_stratum.cumsum() - groups["n"] / 2) / by_stratum.transform("sum")
     train, val = SHARES["train"], SHARES["train"] + SHARES["val"]
-    side = np.where(middle <= train, "train", np.where(middle <= val, "val", "test"))
-    # Where a side got nothing, the last groups go to it: the last to test, the one before to val.
-    enough = by_stratum.transform("size") >= ENOUGH_GROUPS
-    from_end = groups.groupby("stratum").cumcount(ascending=False)
-    side[(enough & (from_end == 0)).to_numpy()] = "test"
-    has_val = pd.Series(side == "val").groupby(groups["stratum"]).transform("any")
-    before_test = pd.Series(side != "test").groupby(groups["stratum"]).cumsum()
-    last_before_test = (side != "test") & (before_test == before_test.groupby(groups["stratum"]).transform("max"))
-    side[(enough & ~has_val & last_before_test).to_numpy()] = "val"
-    chosen = pd.Series(side, index=pd.MultiIndex.from_frame(groups[["stratum", "group"]]))
+    groups["side"] = np.where(middle <= train, "train", np.where(middle <= val, "val", "test"))
+    for name in ("test", "val"):
+        _fill(groups, name)
+    chosen = pd.Series(groups["side"].to_numpy(), index=pd.MultiIndex.from_frame(groups[["stratum", "group"]]))
     return pd.Series(chosen.loc[pd.MultiIndex.from_arrays([stratum, group])].to_numpy(), index=stratum.index)
+
+
+def _fill(groups: pd.DataFrame, name: str) -> None:
+    """Give a side that got nothing the smallest group that another side can spare, in municipalities with enough groups."""
+    enough = groups.groupby("stratum")["n"].transform("size") >= ENOUGH_GROUPS
+    empty = ~(groups["side"] == name).groupby(groups["stratum"]).transform("any")
+    spare = groups.groupby(["stratum", "side"])["n"].transform("size") > 1
+    # Of equal groups the last one goes: it stands nearest the end of the order, where val and test are cut out.
+    candidates = groups[enough & empty & spare].iloc[::-1].sort_values(["stratum", "n"], kind="stable")
+    groups.loc[candidates.drop_duplicates("stratum").index, "side"] = name
 
 
 @dataclass(frozen=True)

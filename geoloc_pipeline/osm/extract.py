@@ -72,7 +72,7 @@ def extract_map(
     """
     for path in (dump, scratch):
         if "'" in str(path):
-            raise SettingError(setting="path", value=str(path), cure="QuackOSM cannot take a quote in a path: rename the folder")
+            raise SettingError(setting="path", value=str(path), cure="QuackOSM takes no path with a quote: rename the folder")
     ensure_spatial()
     check_dump(dump)
     area = extraction_area(towns, prefecture_code=prefecture_code)

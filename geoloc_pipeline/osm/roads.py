@@ -65,7 +65,7 @@ def _natural_key(route: str) -> tuple[tuple[bool, int, str], ...]:
 
 
 def plain_name(name: str | None) -> str | None:
-    """Return a name in the one form in which it identifies: width and blanks made equal, a Latin tail in brackets left out."""
+    """Return a name in the form in which it identifies: one width, case and blank, without a Latin tail in brackets."""
     plain = " ".join(unicodedata.normalize("NFKC", name or "").split())
     plain = _LATIN_TAIL.sub("", plain) or plain
-    return (plain.casefold() if plain.isascii() else plain) or None
+    return plain.casefold() or None

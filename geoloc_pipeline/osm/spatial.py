@@ -6,11 +6,15 @@ itself would fetch it from the network. `ensure_spatial` puts the wheel's file t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 
 from geoloc_pipeline.errors import MissingInputError
 
 _WHEEL_FOLDER = "extensions"
+_WHAT = f"DuckDB's spatial extension for duckdb {duckdb.__version__}"
+_WHERE = "~/.duckdb/extensions"
 
 
 def ensure_spatial() -> None:
@@ -28,29 +32,28 @@ def ensure_spatial() -> None:
         try:
             connection.load_extension("spatial")
         except duckdb.Error as error:
-            raise _missing(f"it is there but cannot be loaded: {error}") from error
+            raise MissingInputError(
+                what=_WHAT, path=_WHERE, cure=_cure(f"it is there but cannot be loaded: {error}")
+            ) from error
 
 
 def _install(connection: duckdb.DuckDBPyConnection) -> None:
     try:
-        import duckdb_extension_spatial
+        import duckdb_extension_spatial  # type: ignore[import-untyped]
     except ImportError as error:
-        raise _missing("its wheel is not installed") from error
-    from pathlib import Path
-
+        raise MissingInputError(what=_WHAT, path=_WHERE, cure=_cure("its wheel is not installed")) from error
     wheel = Path(duckdb_extension_spatial.__file__).parent / _WHEEL_FOLDER / f"v{duckdb.__version__}"
     file = wheel / "spatial.duckdb_extension"
     if not file.is_file():
-        raise _missing(f"the installed wheel holds {sorted(p.name for p in wheel.parent.iterdir())}, not v{duckdb.__version__}")
+        versions = sorted(folder.name for folder in wheel.parent.iterdir())
+        raise MissingInputError(what=_WHAT, path=_WHERE, cure=_cure(f"the installed wheel is for {', '.join(versions)}"))
     try:
         connection.execute(f"INSTALL '{str(file).replace(chr(39), chr(39) * 2)}'")
     except duckdb.Error as error:
-        raise _missing(f"the wheel's file cannot be copied to DuckDB's folder below HOME: {error}") from error
+        raise MissingInputError(
+            what=_WHAT, path=_WHERE, cure=_cure(f"the wheel's file cannot be copied to DuckDB's folder below HOME: {error}")
+        ) from error
 
 
-def _missing(reason: str) -> MissingInputError:
-    return MissingInputError(
-        what=f"DuckDB's spatial extension for duckdb {duckdb.__version__}",
-        path="~/.duckdb/extensions",
-        cure=f"{reason}; run: pip install duckdb==1.5.5 duckdb-extension-spatial==1.5.5 (HOME must be writable)",
-    )
+def _cure(reason: str) -> str:
+    return f"{reason}; run: pip install duckdb==1.5.5 duckdb-extension-spatial==1.5.5 (the home folder must be writable)"

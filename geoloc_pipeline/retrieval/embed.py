@@ -1,7 +1,7 @@
 """Pictures to vectors of 512 numbers, with the preprocessing that the model was validated with.
 
-A picture is read as the squares that cover it (`model.preprocess`): a square view is one square, a 4:3 photo two that overlap, a 4:1
-panorama its four views; the vector is the direction of the squares' mean.
+A picture is read as the squares that cover it (`model.preprocess`): a square view is one square, a 4:3 photo two that overlap,
+a 4:1 panorama its four views; the vector is the direction of the squares' mean.
 
 Paper: §3.3.
 """
@@ -126,9 +126,7 @@ class Embedder:
     def _pixels(self, squares: _Views) -> torch.Tensor:
         return self.preprocessing.batch(np.stack(squares), device=self._device)
 
-    def embed_rows(
-        self, rows: pd.DataFrame, folder: Path, *, progress: Progress | None = None
-    ) -> NDArray[np.float32]:
+    def embed_rows(self, rows: pd.DataFrame, folder: Path, *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Return `[n, 512]` unit vectors of n rows of `training_shards`.
 
         Args:

@@ -195,9 +195,8 @@ def _joined(
 def _centroids(lat: NDArray[np.float64], lon: NDArray[np.float64], cluster: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return `[clusters, 2]` (lat, lon) of the spherical mean of each cluster, in degrees."""
     sums = np.column_stack([np.bincount(cluster, weights=axis) for axis in unit_vectors(lat=lat, lon=lon).T])
-    return np.degrees(
-        np.column_stack([np.arctan2(sums[:, 2], np.hypot(sums[:, 0], sums[:, 1])), np.arctan2(sums[:, 1], sums[:, 0])])
-    )
+    lat_rad, lon_rad = np.arctan2(sums[:, 2], np.hypot(sums[:, 0], sums[:, 1])), np.arctan2(sums[:, 1], sums[:, 0])
+    return np.asarray(np.degrees(np.column_stack([lat_rad, lon_rad])), dtype=np.float64)
 
 
 def coverage_m(points: gpd.GeoDataFrame, sample_points: gpd.GeoDataFrame) -> float:

@@ -138,7 +138,7 @@ def chains_of(lines: NDArray[Any], road: NDArray[np.int64]) -> Chains:
 def _morton(lonlat: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Return places on a space-filling curve (Z-order) with steps of about 10 m."""
     code = np.zeros(len(lonlat), dtype=np.uint64)
-    for shift, value in enumerate((lonlat + [180.0, 90.0]).T):
+    for shift, value in enumerate((lonlat + np.array([180.0, 90.0])).T):
         bits = np.round(value * 1e4).astype(np.uint64)
         for step, mask in ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F),
                            (2, 0x3333333333333333), (1, 0x5555555555555555)):  # fmt: skip

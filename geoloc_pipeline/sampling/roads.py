@@ -68,7 +68,8 @@ def finished(points: pd.DataFrame) -> gpd.GeoDataFrame:
 def point_ids(*, feature: NDArray[Any], lat: NDArray[np.float64], lon: NDArray[np.float64]) -> list[str]:
     """Return ids that depend on the feature and the place rounded to about a metre, and on nothing else."""
     return [
-        hashlib.sha256(f"{name}|{y:.5f}|{x:.5f}".encode()).hexdigest()[:16] for name, y, x in zip(feature, lat, lon, strict=True)
+        hashlib.sha256(f"{name}|{y:.5f}|{x:.5f}".encode()).hexdigest()[:16]
+        for name, y, x in zip(feature, lat, lon, strict=True)
     ]
 
 
@@ -116,13 +117,13 @@ def _laid_out(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Decide where points stand: `[p]` chain, `[p]` metres from its start, `[p]` interval (0 for a road's lone point)."""
     roads, row = np.unique(chains.road, return_inverse=True)
-    whole_m = np.bincount(row, weights=chains.length_m)
+    whole_m = np.bincount(row, weights=chains.length_m).astype(np.float64)
     wanted_m = road_spacing_m(rank=rank.loc[roads].to_numpy(), length_m=whole_m, settings=settings)
     is_long = chains.length_m >= wanted_m[row]
     count = np.where(is_long, points_on(length_m=chains.length_m, spacing_m=wanted_m[row], settings=settings), 0)
     # Short chains of a road lie end to end on one tape; a road that has nothing else gets at least one point there.
     short_m = np.where(is_long, 0.0, chains.length_m)
-    tape_m = np.bincount(row, weights=short_m)
+    tape_m = np.bincount(row, weights=short_m).astype(np.float64)
     on_tape = points_on(length_m=tape_m, spacing_m=wanted_m, settings=settings)
     on_tape = np.maximum(on_tape, np.bincount(row, weights=count) == 0)
     chain = np.repeat(np.arange(len(count)), count)

@@ -70,8 +70,10 @@ class GeofabrikClient:
         self._http = http
         self._index: dict[str, _RegionUrls] | None = None
 
-    def latest(self, region: str) -> DumpVersion:
+    def latest(self, region: str) -> DumpVersion | None:
         """Return the version that is published now; costs two tiny requests (and the index, once).
+
+        None when the index names the region and nothing is published for it at the moment.
 
         Args:
             region: Geofabrik id, such as `kanto`; any region of the index works.
@@ -85,6 +87,8 @@ class GeofabrikClient:
             SourceRefusedError: Geofabrik refuses.
         """
         urls = self._urls(region)
+        if self._http.get(f"{urls.pbf}.md5", service=SERVICE, absent=frozenset({404})).status == 404:
+            return None
         sequence, timestamp = self._state(urls)
         return DumpVersion(region=region, sequence=sequence, timestamp=timestamp, md5=self._md5(f"{urls.pbf}.md5"))
 

@@ -64,10 +64,34 @@ class MapillaryClient:
         http.limit_rate("tiles.mapillary.com", _TILES_PER_S)
         http.limit_rate("graph.mapillary.com", _ENTITIES_PER_S)
 
-    def coverage(self, *, x: int, y: int) -> Coverage:
-        """Return the pictures in one z14 tile (about 2 km wide in Japan).
+    def coverage_tile(self, *, x: int, y: int) -> bytes:
+        """Return one z14 tile (about 2 km wide in Japan) as it is sent, for `read_coverage_tile`.
 
-        Positions are exact to the tile's grid (0.5 m at 4,096 steps); the entity has the exact ones.
+        Args:
+            x: Column of the tile.
+            y: Row of the tile.
+
+        Returns:
+            A vector tile, checked to be one; no bytes where there are no pictures.
+
+        Raises:
+            SourceUnavailableError: Mapillary does not answer, or not with a tile.
+            SourceRefusedError: The token is refused.
+            BudgetSpentError: The day's requests are used up.
+        """
+        url = _api()[1].get_image_layer(x=x, y=y, z=COVERAGE_ZOOM)
+        params = {"access_token": self._token}  # the tiles know no Authorization header
+        answer = self._http.get(url, service=SERVICE, params=params, judge=_judge, cure=_TOKEN_CURE)
+        if answer.status >= 400:
+            return b""
+        try:
+            read_coverage_tile(answer.content, x=x, y=y)
+        except ValueError as error:
+            raise SourceUnavailableError(service=SERVICE, url=answer.url, reason=str(error)) from None
+        return answer.content
+
+    def coverage(self, *, x: int, y: int) -> Coverage:
+        """Return the pictures in one z14 tile; positions are exact to the tile's grid (0.5 m), the entity's are exact.
 
         Args:
             x: Column of the tile.
@@ -81,20 +105,7 @@ class MapillaryClient:
             SourceRefusedError: The token is refused.
             BudgetSpentError: The day's requests are used up.
         """
-        url = _api()[1].get_image_layer(x=x, y=y, z=COVERAGE_ZOOM)
-        answer = self._http.get(
-            url,
-            service=SERVICE,
-            params={"access_token": self._token},  # the tiles know no Authorization header
-            judge=_judge,
-            cure=_TOKEN_CURE,
-        )
-        if answer.status >= 400 or not answer.content:
-            return Coverage.empty()
-        try:
-            return read_coverage_tile(answer.content, x=x, y=y)
-        except ValueError as error:
-            raise SourceUnavailableError(service=SERVICE, url=answer.url, reason=str(error)) from None
+        return read_coverage_tile(self.coverage_tile(x=x, y=y), x=x, y=y)
 
     def image(self, image_id: str) -> StreetImage | None:
         """Return what Mapillary tells of one picture; None when it does not know it (any more).
@@ -194,7 +205,7 @@ class MapillaryClient:
         return self._http.get(url, service=SERVICE, params=params, headers=headers, judge=_judge, cure=_TOKEN_CURE)
 
 
-_EXPIRED = frozenset({400, 401, 403, 404, 410})
+_EXPIRED = frozenset(range(400, 500)) - PASSING
 _TOKEN_CURE = f"check that {TOKEN_VARIABLE} holds a valid client token of https://www.mapillary.com/dashboard/developers"
 
 
@@ -231,7 +242,8 @@ def _judge(answer: Answer) -> Verdict:
         return "refused"
     if code in _PASSING_CODES or error.get("is_transient"):
         return "again"
-    if code in _ABSENT_CODES or _is_gate(error) or answer.status == 404:
+    is_absent = code in _ABSENT_CODES and "field" not in str(error.get("message", "")).lower()  # 100 is also "no such field"
+    if is_absent or _is_gate(error) or answer.status == 404:
         return "take"  # "nothing there" and "ask for less" are answers
     return "again" if answer.status in PASSING else "refused"
 

@@ -68,7 +68,7 @@ def read_coverage_tile(content: bytes, *, x: int, y: int) -> Coverage:
     """Return the pictures of one z14 vector tile.
 
     Args:
-        content: The tile, gzipped or not.
+        content: The tile, gzipped or not; no bytes: an empty tile.
         x: Its column.
         y: Its row.
 

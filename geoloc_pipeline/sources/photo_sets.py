@@ -95,8 +95,8 @@ _SETS = (
         name="yfcc100m",
         about="YFCC100M, 100 million Flickr photos with their own CC licences (paper §3.1)",
         how_to_obtain=(
-            "fetch the metadata https://multimedia-commons.s3.amazonaws.com/tools/etc/yfcc100m_dataset.sql (SQLite, 65.6 GB) and "
-            "the photos you want from the same bucket below data/images/; put both into {folder} with these paths"
+            "fetch the metadata https://multimedia-commons.s3.amazonaws.com/tools/etc/yfcc100m_dataset.sql (SQLite, 65.6 GB) "
+            "and the photos you want from the same bucket below data/images/; put both into {folder} with these paths"
         ),
         read=photo_yfcc.read_yfcc100m,
         is_worldwide=True,

@@ -6,9 +6,10 @@ import base64
 import hashlib
 import math
 
+import jinja2
 import pytest
 
-from geoloc_pipeline.evaluation.pages import data_uri, km, number, pct, safe_link, seconds
+from geoloc_pipeline.evaluation.pages import data_uri, km, number, pct, render_page, safe_link, seconds
 
 
 @pytest.mark.parametrize(
@@ -82,9 +83,16 @@ def test_a_data_address_holds_the_bytes():
     assert base64.b64decode(body) == b"\x00\xff"
 
 
-def test_the_policy_names_the_script_that_the_page_carries():
-    from geoloc_pipeline.retrieval.evidence import SCRIPT
-
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    assert "</" not in SCRIPT
-    assert len(digest) == 44
+def test_a_page_runs_only_the_script_that_is_handed_in(tmp_path, monkeypatch):
+    package = tmp_path / "pagepackage"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "t.html.j2").write_text("{{ policy|safe }}|{{ name }}|{{ script }}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    policy, name, script = render_page("pagepackage", "t.html.j2", {"name": "<b>"}, script="a&&b").split("|")
+    digest = base64.b64encode(hashlib.sha256(b"a&&b").digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert (name, script) == ("&lt;b&gt;", "a&&b")
+    assert "script-src 'none'" in render_page("pagepackage", "t.html.j2", {"name": ""})
+    with pytest.raises(jinja2.UndefinedError):
+        render_page("pagepackage", "t.html.j2", {})

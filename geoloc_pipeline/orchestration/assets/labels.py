@@ -1,5 +1,6 @@
 """Group `labels`: what can be said of a picture's place, who learns from it, and what training reads."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,7 +113,9 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
         splits = split_images(labelled, rule=config.rule, place_m=place_m, seed=config.seed)
         shares = splits["split"].value_counts(normalize=True)
         facts = {f"{side}_pct": round(100 * float(shares.get(side, 0.0)), 1) for side in ("train", "val", "test")}
-        return write_tables(step, {DATASET_SPLITS: splits}, **facts, leaks=leak_report(labelled, splits, place_m=place_m))
+        return write_tables(
+            step, {DATASET_SPLITS: splits}, **facts, leaks=asdict(leak_report(labelled, splits, place_m=place_m))
+        )
 
     result = step.run(step.upstream("labelled_images", key) | {"split": config.model_dump(), "place_m": place_m}, build)
     sides = read_table(DATASET_SPLITS, home.table("dataset_splits", key)).groupby("split_group")["split"].nunique()

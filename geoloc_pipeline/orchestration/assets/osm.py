@@ -71,18 +71,19 @@ def osm_dump(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Materi
 
     From: Geofabrik. Stored as: sources/geofabrik/<region>/<region>-YYMMDD.osm.pbf. Takes: 90 MB to 520 MB to download.
     Licence: ODbL 1.0, (c) OpenStreetMap contributors.
+
+    Raises:
+        SettingError: Geofabrik publishes no dump of the region.
     """
-    from geoloc_pipeline.errors import MissingInputError
+    from geoloc_pipeline.errors import SettingError
     from geoloc_pipeline.sources.geofabrik import GeofabrikClient
 
     region, client = context.partition_key, GeofabrikClient(pipeline.http())
     step = Step(context, pipeline, "osm_dump", region)
     version = client.latest(region)
     if version is None:
-        raise MissingInputError(
-            what=f"the extract of region {region}",
-            path="download.geofabrik.de",
-            cure="choose a region that Geofabrik publishes",
+        raise SettingError(
+            setting="region", value=region, cure="Geofabrik publishes no dump of it now: choose another, or wait"
         )
 
     def build() -> Made:

@@ -104,7 +104,7 @@ def sample_points(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.M
             {SAMPLE_POINTS: points},
             members=int(points["n_members"].sum()),
             widest_radius_m=round(float(points["radius_m"].max()), 1) if len(points) else 0.0,
-            coverage_m=round(coverage_m(points, roads, landmarks), 1),
+            coverage_m=round(max(coverage_m(roads, points), coverage_m(landmarks, points)), 1),
         )
         made.preview = draw_map(areas=towns, points=points)
         return made

@@ -1,0 +1,144 @@
+"""The plan of a collection: which picture every point gets, made once from coverage tiles and kept.
+
+The plan is kept beside the shards under a hash of the points and settings: a run that goes on after a kill, or is run again,
+asks for no tile and comes to the same pictures even when the provider's coverage has grown meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoloc_pipeline.geo.tiles import tile_of
+from geoloc_pipeline.imagery.choose import Choice, choose_pictures, within_reach
+from geoloc_pipeline.sources.mapillary_coverage import COVERAGE_ZOOM, Coverage, read_coverage_tile
+from geoloc_pipeline.storage.atomic import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from geoloc_pipeline.sources.mapillary import MapillaryClient
+    from geoloc_pipeline.storage.progress import Progress
+
+_FORMAT = 1  # of the kept plan; raise it when the rule of choice changes
+
+Point = tuple[str, float, float]
+"""point_id, lat, lon in degrees."""
+
+
+def plan_collection(
+    points: Sequence[Point],
+    client: MapillaryClient,
+    folder: Path,
+    *,
+    radius_m: float,
+    edition: str,
+    workers: int,
+    tiles_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Choice]:
+    """Return what every point gets, from the kept plan or from the coverage around the points.
+
+    Args:
+        points: In id order: the order in which they choose.
+        client: Asked for the coverage tiles that hold a point or reach into its radius.
+        folder: Where the plan is kept.
+        radius_m: How far a picture may be from its point, metres.
+        edition: Any word; another one has the plan made anew.
+        workers: How many tiles are asked for at once.
+        tiles_folder: Where tiles are kept for other prefectures and for a run that dies while planning; None: nowhere.
+        progress: Told tiles.
+
+    Returns:
+        One choice a point, in the same order.
+
+    Raises:
+        SourceUnavailableError: The provider does not answer.
+        SourceRefusedError: The token is refused.
+        BudgetSpentError: The day's requests are used up; kept tiles are not asked for again.
+        HomeError: The disk is full or not ours to write.
+    """
+    digest = hashlib.sha256(json.dumps([_FORMAT, radius_m, edition, list(points)]).encode()).hexdigest()
+    path = folder / f"plan-{digest[:16]}.json"
+    kept = _read_plan(path, points)
+    if kept is not None:
+        return kept
+    coverage = _coverage_around(
+        points, client, radius_m=radius_m, edition=edition, workers=workers, tiles_folder=tiles_folder, progress=progress
+    )
+    choices = choose_pictures(points, coverage, radius_m=radius_m)
+    write_text(path, json.dumps([[choice.pano_id, choice.flats, choice.reason] for choice in choices]))
+    return choices
+
+
+def tiles_around(points: Sequence[Point], *, radius_m: float) -> dict[tuple[int, int], list[Point]]:
+    """Return the z14 tiles that hold a point or reach into its radius, sorted, each with those points."""
+    tiles: dict[tuple[int, int], list[Point]] = {}
+    for point in points:
+        _, lat, lon = point
+        step_lat = radius_m / 110_000.0
+        step_lon = step_lat / max(0.01, float(np.cos(np.radians(lat))))
+        xs, ys = tile_of(
+            lat=np.array([lat - step_lat, lat + step_lat]), lon=np.array([lon - step_lon, lon + step_lon]), zoom=COVERAGE_ZOOM
+        )
+        for x in range(int(xs.min()), int(xs.max()) + 1):
+            for y in range(int(ys.min()), int(ys.max()) + 1):
+                tiles.setdefault((x, y), []).append(point)
+    return dict(sorted(tiles.items()))
+
+
+def _coverage_around(
+    points: Sequence[Point],
+    client: MapillaryClient,
+    *,
+    radius_m: float,
+    edition: str,
+    workers: int,
+    tiles_folder: Path | None,
+    progress: Progress | None,
+) -> Coverage:
+    tiles = tiles_around(points, radius_m=radius_m)
+
+    def read(item: tuple[tuple[int, int], list[Point]]) -> Coverage:
+        (x, y), near = item
+        return within_reach(
+            read_coverage_tile(_tile(client, tiles_folder, edition, x=x, y=y), x=x, y=y), near, radius_m=radius_m
+        )
+
+    parts: list[Coverage] = []
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        try:
+            for part in pool.map(read, tiles.items()):
+                parts.append(part)
+                if progress:
+                    progress.tell(len(parts), total=len(tiles), unit="coverage tiles")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return Coverage.joined(parts)
+
+
+def _tile(client: MapillaryClient, tiles_folder: Path | None, edition: str, *, x: int, y: int) -> bytes:
+    if tiles_folder is None:
+        return client.coverage_tile(x=x, y=y)
+    path = tiles_folder / (edition or "first") / f"{COVERAGE_ZOOM}-{x}-{y}.mvt"
+    if path.is_file():
+        return path.read_bytes()
+    content = client.coverage_tile(x=x, y=y)
+    write_bytes(path, content)
+    return content
+
+
+def _read_plan(path: Path, points: Sequence[Point]) -> list[Choice] | None:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            Choice(point_id, lat, lon, pano_id, tuple((int(heading), str(image_id)) for heading, image_id in flats), reason)
+            for (point_id, lat, lon), (pano_id, flats, reason) in zip(points, kept, strict=True)
+        ]
+    except (FileNotFoundError, ValueError, TypeError):
+        return None

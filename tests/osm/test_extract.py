@@ -1,0 +1,119 @@
+"""Extraction with QuackOSM, on a small real PBF."""
+
+from __future__ import annotations
+
+import pyproj
+import pytest
+import shapely
+
+from geoloc_pipeline.errors import BadSourceFileError, SettingError
+from geoloc_pipeline.geo.crs import to_metres
+from geoloc_pipeline.osm.extract import HALO_M, extract_map, extraction_area
+from geoloc_pipeline.storage.progress import Progress, read_progress
+from geoloc_pipeline.tables import OSM_LANDMARKS, OSM_ROADS, check_table
+
+GEOD = pyproj.Geod(ellps="WGS84")
+
+
+@pytest.fixture(scope="module")
+def extracted(dump, towns, tmp_path_factory):
+    """One extraction for all tests: QuackOSM takes seconds to start."""
+    folder = tmp_path_factory.mktemp("extraction")
+    (folder / "scratch").mkdir()
+    (folder / "scratch" / "left over").write_text("from a run that was killed")
+    progress = Progress(folder / "progress.json")
+    roads, landmarks = extract_map(dump, towns, prefecture_code="35", scratch=folder / "scratch", progress=progress)
+    assert read_progress(folder / "progress.json") == (3, 3, "steps")
+    assert not (folder / "scratch").exists()
+    return roads.set_index("way_id", drop=False), landmarks.set_index("landmark_id", drop=False)
+
+
+def test_the_tables_keep_their_contracts(extracted):
+    check_table(OSM_ROADS, extracted[0])
+    check_table(OSM_LANDMARKS, extracted[1])
+
+
+def test_roads_of_our_classes_in_the_prefecture_or_its_halo_come_and_no_others(extracted):
+    assert list(extracted[0].index) == ["way/1", "way/2", "way/3", "way/4", "way/6"]
+
+
+def test_a_way_that_leaves_the_prefecture_stays_whole(extracted):
+    west, _, east, _ = extracted[0].geometry["way/1"].bounds
+    assert (west, east) == pytest.approx((130.7, 131.4), abs=1e-7)
+
+
+def test_roads_carry_their_identity_and_their_name(extracted):
+    roads = extracted[0]
+    assert roads["road_id"].fillna("none").to_list() == ["JP:2", "none", "35:見本通り", "35:ring", "35:9"]
+    assert roads["name"].fillna("none").to_list() == ["国道2号", "none", "見本通り", "Ring", "none"]
+
+
+def test_a_roundabout_is_a_line(extracted):
+    assert extracted[0].geometry["way/4"].is_closed
+
+
+def test_lengths_are_geodesic(extracted):
+    for way in extracted[0].itertuples():
+        assert way.length_m == pytest.approx(GEOD.geometry_length(way.geometry), rel=1e-9)
+
+
+def test_landmarks_are_nodes_ways_and_relations_with_the_category_of_their_first_tag(extracted):
+    landmarks = extracted[1]
+    assert landmarks["category"].to_dict() == {
+        "node/1": "railway=station",
+        "relation/3": "leisure=park",
+        "way/20": "tourism=museum",
+    }
+    assert landmarks["name"].to_list() == ["見本駅", "見本公園", "見本城"]
+
+
+def test_areas_are_geodesic_and_leave_holes_out(extracted):
+    landmarks = extracted[1]
+    assert landmarks["area_m2"]["node/1"] == 0
+    for name in ("way/20", "relation/3"):
+        assert landmarks["area_m2"][name] == pytest.approx(abs(GEOD.geometry_area_perimeter(landmarks.geometry[name])[0]))
+    assert len(shapely.get_rings(landmarks.geometry["relation/3"])) == 2
+
+
+def test_a_prefecture_without_anything_gets_empty_tables(dump, towns, tmp_path):
+    roads, landmarks = extract_map(dump, towns, prefecture_code="36", scratch=tmp_path / "scratch")
+    check_table(OSM_ROADS, roads)
+    check_table(OSM_LANDMARKS, landmarks)
+    assert (len(roads), len(landmarks)) == (0, 0)
+
+
+def test_the_area_holds_the_halo_and_little_more(towns):
+    area = extraction_area(towns, prefecture_code="35")
+    own = to_metres(towns[towns["prefecture_code"] == "35"])
+    exact = own.buffer(HALO_M).iloc[0]
+    got = towns.iloc[[0]].set_geometry([area], crs=towns.crs).to_crs(own.crs).geometry.iloc[0]
+    assert got.buffer(0.5).contains(exact)
+    assert exact.buffer(250).contains(got)
+
+
+def test_a_prefecture_without_towns_is_told(dump, towns, tmp_path):
+    with pytest.raises(SettingError, match="census_towns"):
+        extract_map(dump, towns, prefecture_code="47", scratch=tmp_path / "scratch")
+
+
+def test_a_path_with_a_quote_is_refused_before_anything_happens(dump, towns, tmp_path):
+    with pytest.raises(SettingError, match="rename the folder"):
+        extract_map(dump, towns, prefecture_code="35", scratch=tmp_path / "it's")
+
+
+def test_a_truncated_dump_is_refused_before_quackosm_starts(dump, towns, tmp_path):
+    path = tmp_path / "cut.osm.pbf"
+    path.write_bytes(dump.read_bytes()[:-20])
+    with pytest.raises(BadSourceFileError, match="cut short"):
+        extract_map(path, towns, prefecture_code="35", scratch=tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_dump_with_damaged_content_is_refused_with_a_cure(dump, towns, tmp_path):
+    data = bytearray(dump.read_bytes())
+    data[-40:] = bytes(40)  # the frames are whole, what they hold is not
+    path = tmp_path / "damaged.osm.pbf"
+    path.write_bytes(data)
+    with pytest.raises(BadSourceFileError, match=r"damaged.osm.pbf"):
+        extract_map(path, towns, prefecture_code="35", scratch=tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
