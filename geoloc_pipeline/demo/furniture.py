@@ -148,7 +148,7 @@ def _add_wires(shapes: Shapes, poles: Posts, styles: tuple[Style, ...]) -> None:
         line = np.empty((int(has.sum()), len(share), 3))
         line[..., :2] = (a[has] + aside)[:, None, :] + (b - a)[has][:, None, :] * share[None, :, None]
         line[..., 2] = height - sag
-        parts = np.stack([line[:, :9], line[:, 8:]], axis=1).reshape(-1, 9, 3)  # halves: each hides what is behind it
+        parts = np.stack([line[:, k : k + 5] for k in (0, 4, 8, 12)], axis=1).reshape(-1, 5, 3)  # each hides what is behind it
         shapes.add_lines(parts, np.array([52.0, 52.0, 56.0]))
 
 

@@ -28,6 +28,7 @@ _NEAR_M_PX, _NEAR_SIDE_PX = 0.1, 800  # the near map reaches 40 m
 _FAR_M_PX, _FAR_SIDE_PX = 1.25, 480  # the far map reaches 300 m
 _SIDEWALK = np.array([166.0, 162.0, 156.0])
 _SNOW = np.array([236.0, 240.0, 246.0])
+_EARTH = np.array([152.0, 138.0, 112.0])
 _PAINT = np.array([232.0, 232.0, 226.0])
 _SUBPIXEL_BITS = 3
 
@@ -166,24 +167,27 @@ def _draw_plots(chart: Image, scene: Surroundings, lit: Floats, winter: float, m
 
 
 def _draw_roads(chart: Image, scene: Surroundings, lit: Floats, winter: float, metres: float) -> None:
-    """Draws sidewalks, then carriageways with their paint, lesser roads first so that greater ones stay whole."""
+    """Draws sidewalks, carriageways and their paint.
+
+    The middle of every carriageway is laid once more over all edge paint, so that no edge runs across a junction.
+    """
     pieces = scene.pieces
+    is_near = metres == _NEAR_M_PX
     reach = _side_px(metres) / 2 * metres * 1.45
     foot = np.clip(-(pieces.start_m * pieces.along).sum(axis=1), 0.0, np.hypot(*(pieces.end_m - pieces.start_m).T))
-    rows = np.flatnonzero(np.hypot(*(pieces.start_m + pieces.along * foot[:, None]).T) < reach + pieces.half_m)
+    shown = np.hypot(*(pieces.start_m + pieces.along * foot[:, None]).T) < reach + pieces.half_m
+    rows = np.flatnonzero(shown & (pieces.rank >= (0 if is_near else 2)))
     rows = rows[np.argsort(pieces.rank[rows], kind="stable")]
+    asphalts = [_tone(_snowed(style.asphalt_colour, winter * 0.45), lit) for style in scene.styles]
+    sidewalk, earth = _tone(_snowed(_SIDEWALK, winter), lit), _tone(_EARTH, lit)
     strips = _Strips()
     for row in rows[pieces.sidewalk_m[rows] > 0].tolist():
-        half = float(pieces.half_m[row] + pieces.sidewalk_m[row])
-        strips.add(pieces.start_m[row], pieces.end_m[row], half, _tone(_snowed(_SIDEWALK, winter), lit))
-    asphalts = [_tone(_snowed(style.asphalt_colour, winter * 0.45), lit) for style in scene.styles]
-    paints = [[_tone(_snowed(c, winter * 0.6), lit) for c in (s.lane_colour, _PAINT, s.centre_colour)] for s in scene.styles]
+        strips.add(pieces.start_m[row], pieces.end_m[row], float(pieces.half_m[row] + pieces.sidewalk_m[row]), sidewalk)
     for row in rows.tolist():
-        earth = pieces.rank[row] == 0
-        tone = _tone((152, 138, 112), lit) if earth else asphalts[pieces.style[row]]
+        tone = asphalts[pieces.style[row]] if pieces.rank[row] else earth
         strips.add(pieces.start_m[row], pieces.end_m[row], float(pieces.half_m[row]), tone)
-        if not earth and metres == _NEAR_M_PX:
-            _add_paint(strips, scene, row, paints[pieces.style[row]])
+    if is_near:
+        _add_paint(strips, scene, rows[pieces.rank[rows] > 0].tolist(), asphalts, lit, winter)
     strips.draw(chart, metres)
 
 
@@ -211,37 +215,56 @@ class _Strips:
         normal = np.column_stack([-step[:, 1], step[:, 0]]) / np.maximum(np.hypot(*step.T), 1e-6)[:, None] * half
         corners = np.stack([ends[:, 0] + normal, ends[:, 1] + normal, ends[:, 1] - normal, ends[:, 0] - normal], axis=1)
         dots = _pixels(ends, metres)
-        limit = (2 * chart.shape[0]) << _SUBPIXEL_BITS
-        for points, pair, wide, tone in zip(_pixels(corners, metres), dots, self._half_m, self._tones, strict=True):
-            smooth = cv2.LINE_AA if wide / metres < 8 else cv2.LINE_8
+        limit = int(1.5 * chart.shape[0]) << _SUBPIXEL_BITS
+        inside = (np.abs(dots - limit // 3).max(axis=2) < limit).tolist()
+        rows = zip(_pixels(corners, metres), dots.tolist(), inside, self._half_m, self._tones, strict=True)
+        for points, pair, is_inside, wide, tone in rows:
+            smooth = cv2.LINE_AA if wide / metres < 45 else cv2.LINE_8
             cv2.fillConvexPoly(chart, points, tone, smooth, _SUBPIXEL_BITS)
-            if wide > 1.3:
-                for dot in pair[np.abs(pair).max(axis=1) < limit].tolist():
-                    cv2.circle(chart, dot, int(wide / metres * (1 << _SUBPIXEL_BITS)), tone, -1, cv2.LINE_8, _SUBPIXEL_BITS)
+            if wide > 1.3 and wide / metres > 4:
+                for dot, has_dot in zip(pair, is_inside, strict=True):
+                    if has_dot:
+                        radius = int(wide / metres * (1 << _SUBPIXEL_BITS))
+                        cv2.circle(chart, dot, radius, tone, -1, cv2.LINE_8, _SUBPIXEL_BITS)
 
 
-def _add_paint(strips: _Strips, scene: Surroundings, row: int, tones: list[list[int]]) -> None:
-    """Lays one piece's edge strips, edge lines, centre line and the crossings at its way's ends."""
+def _add_paint(
+    strips: _Strips, scene: Surroundings, rows: list[int], asphalts: list[list[int]], lit: Floats, winter: float
+) -> None:
+    """Lays edge strips and edge lines, the middles over them, then centre lines and crossings."""
     pieces = scene.pieces
-    lane, white, centre = tones
-    start, end, along = pieces.start_m[row], pieces.end_m[row], pieces.along[row]
-    across = np.array([along[1], -along[0]])
-    half, rank = float(pieces.half_m[row]), int(pieces.rank[row])
-    wide = min(0.16 * half + 0.3, 1.3)
-    for side in (-1.0, 1.0):
-        for offset, width, tone in ((half - wide / 2 - 0.05, wide, lane), (half - wide - 0.15, 0.17, white)):
-            shift = across * (offset * side)
-            strips.add(start + shift, end + shift, width / 2, tone)
-    if rank >= 3:
-        first, last = pieces.chain_m[row]
-        low, high = max(first, first - start @ along - 45.0), min(last, first - start @ along + 45.0)
-        dashes = np.arange(np.ceil(low / 8.0) * 8.0, high - 1.0, 8.0) if rank < 5 else np.array([first])
-        span = 4.0 if rank < 5 else last - first
-        for dash in dashes.tolist():
-            begin = start + along * (dash - first)
-            strips.add(begin, begin + along * min(span, last - dash), 0.11, centre)
-    if rank >= 2:
-        _add_crossings(strips, scene, row, white)
+    paints = [[_tone(_snowed(c, winter * 0.6), lit) for c in (s.lane_colour, _PAINT, s.centre_colour)] for s in scene.styles]
+    across = np.column_stack([pieces.along[:, 1], -pieces.along[:, 0]])
+    wide = np.minimum(0.16 * pieces.half_m + 0.3, 1.3)
+    for row in rows:
+        lane, white, _ = paints[pieces.style[row]]
+        half, edge = float(pieces.half_m[row]), float(wide[row])
+        for side in (-1.0, 1.0):
+            for offset, width, tone in ((half - edge / 2 - 0.05, edge, lane), (half - edge - 0.15, 0.17, white)):
+                shift = across[row] * (offset * side)
+                strips.add(pieces.start_m[row] + shift, pieces.end_m[row] + shift, width / 2, tone)
+    for row in rows:
+        middle = float(pieces.half_m[row] - wide[row] - 0.25)
+        strips.add(pieces.start_m[row], pieces.end_m[row], middle, asphalts[pieces.style[row]])
+    for row in rows:
+        _, white, centre = paints[pieces.style[row]]
+        if pieces.rank[row] >= 3:
+            _add_centre_line(strips, scene, row, centre)
+        if pieces.rank[row] >= 2:
+            _add_crossings(strips, scene, row, white)
+
+
+def _add_centre_line(strips: _Strips, scene: Surroundings, row: int, tone: list[int]) -> None:
+    """Lays dashes, or one line where overtaking is not allowed: on the largest roads."""
+    pieces = scene.pieces
+    start, along, (first, last) = pieces.start_m[row], pieces.along[row], pieces.chain_m[row]
+    if pieces.rank[row] >= 5:
+        strips.add(start, pieces.end_m[row], 0.11, tone)
+        return
+    abeam = first - float(start @ along)
+    for dash in np.arange(np.ceil(max(first, abeam - 45.0) / 8.0) * 8.0, min(last, abeam + 45.0) - 1.0, 8.0).tolist():
+        begin = start + along * (dash - first)
+        strips.add(begin, begin + along * min(4.0, last - dash), 0.11, tone)
 
 
 def _add_crossings(strips: _Strips, scene: Surroundings, row: int, white: list[int]) -> None:
@@ -280,7 +303,7 @@ def _draw_car_roof(chart: Image, car: Floats, eye_m: float) -> None:
     """Draws the roof below the lens: at 1.5 m height it hides more ground than it is large."""
     grow = min(eye_m / max(eye_m - 1.5, 0.4), 1.9)
     along, across = car[:2], np.array([car[1], -car[0]])
-    for half_long, half_wide, shade in ((1.55, 0.72, 1.0), (1.35, 0.58, 0.88)):
+    for half_long, half_wide, shade in ((1.25, 0.66, 1.0), (1.08, 0.54, 0.88)):
         corners = [along * a * half_long + across * b * half_wide for a, b in ((1, -1), (1, 1), (-1, 1), (-1, -1))]
         points = _pixels(np.stack(corners) * grow, _NEAR_M_PX)
         cv2.fillConvexPoly(chart, points, (car[2:5] * shade).tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)

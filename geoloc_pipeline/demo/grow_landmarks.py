@@ -96,10 +96,10 @@ def _relations(
     spot = _beside_road(lattice[21], routes, dice, 130.0)
     grounds = shapely.MultiPolygon([_rounded_box(spot, 150.0, dice), _rounded_box(shifted(spot, 240.0, 60.0), 110.0, dice)])
     return [
-        ("relation", {"type": "multipolygon", "leisure": "park", "name": f"見本{mark}池公園"}, park),
+        ("relation", {"leisure": "park", "name": f"見本{mark}池公園"}, park),
         (
             "relation",
-            {"type": "multipolygon", "amenity": "place_of_worship", "religion": "buddhist", "name": f"例示{mark}寺境内"},
+            {"amenity": "place_of_worship", "religion": "buddhist", "name": f"例示{mark}寺境内"},
             grounds,
         ),
     ]

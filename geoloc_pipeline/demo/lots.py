@@ -10,21 +10,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 
 from geoloc_pipeline.demo.chance import uniform
-from geoloc_pipeline.demo.surroundings import Buildings, Pieces, Posts
+from geoloc_pipeline.demo.surroundings import Buildings, Posts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geoloc_pipeline.demo.style import Style
-    from geoloc_pipeline.demo.surroundings import Bools, Floats, Ints, Monument
+    from geoloc_pipeline.demo.surroundings import Bools, Floats, Ints, Monument, Pieces
 
 KERB_M = 2.0
 """Length of one kerb stone."""
 RAIL_M = 4.0
 """Length of one field of guardrail."""
 _LOT_M = np.array([0.0, 11.0, 11.5, 13.0, 14.5, 16.0, 19.0, 0.0])  # frontage by rank of the road; 0: nobody builds
+BEHIND = -1
+"""Rank of houses that stand at no road."""
 _LANE = 1_000_003  # spreads way ids before slots are added, so that keys of two ways never meet nearby
 
 
@@ -49,8 +52,7 @@ def near(pieces: Pieces, reach_m: float) -> Pieces:
     """Keeps the pieces that come within reach of the camera."""
     along = -(pieces.start_m * pieces.along).sum(axis=1)
     foot = np.clip(along, 0.0, np.hypot(*(pieces.end_m - pieces.start_m).T))
-    kept = np.hypot(*(pieces.start_m + pieces.along * foot[:, None]).T) < reach_m
-    return Pieces(**{name: value[kept] for name, value in vars(pieces).items()})
+    return pieces.where(np.hypot(*(pieces.start_m + pieces.along * foot[:, None]).T) < reach_m)
 
 
 def loose_posts(at_m: Floats, key: Ints, style: Ints) -> Posts:
@@ -111,31 +113,48 @@ def is_clear(pieces: Pieces, at_m: Floats, half_m: Floats, along: Floats | None 
     Returns:
         `[n]` True where it may stand.
     """
+    clear = np.ones(len(at_m), dtype=bool)
     if len(at_m) == 0 or len(pieces.rank) == 0:
-        return np.ones(len(at_m), dtype=bool)
-    x, y = (at_m.T[:, :, None] - pieces.start_m.T[:, None, :]).astype(np.float32)
-    ux, uy = pieces.along.T.astype(np.float32)
-    length = np.hypot(*(pieces.end_m - pieces.start_m).T).astype(np.float32)
-    foot = np.clip(x * ux + y * uy, 0.0, length)
-    x -= foot * ux
-    y -= foot * uy
-    far = np.hypot(x, y)
-    if along is None:
-        reach: Floats = np.broadcast_to(half_m[:, :1], far.shape)
-    else:
-        wide, deep = half_m.T[:, :, None].astype(np.float32)
-        ax, ay = along.T[:, :, None].astype(np.float32)
-        reach = (np.abs(x * ax + y * ay) * wide + np.abs(x * ay - y * ax) * deep) / np.maximum(far, 1e-3)
-    room = far - reach - (pieces.half_m + margin_m).astype(np.float32)
-    clear: Bools = (room > 0).all(axis=1)
+        return clear
+    lines = shapely.linestrings(np.stack([pieces.start_m, pieces.end_m], axis=1))
+    reach = np.hypot(*half_m.T) if half_m.shape[1] == 2 else half_m[:, 0]
+    thing, piece = shapely.STRtree(lines).query(
+        shapely.points(at_m), predicate="dwithin", distance=reach + pieces.half_m.max() + margin_m
+    )
+    gap, way = at_m[thing] - pieces.start_m[piece], pieces.along[piece]
+    length = np.hypot(*(pieces.end_m - pieces.start_m).T)[piece]
+    gap = gap - way * np.clip((gap * way).sum(axis=1), 0.0, length)[:, None]
+    far = np.hypot(*gap.T)
+    taken = half_m[thing, 0]
+    if along is not None:  # how far the box reaches towards the road
+        first = along[thing]
+        beside = np.abs(gap[:, 0] * first[:, 1] - gap[:, 1] * first[:, 0])
+        taken = (np.abs((gap * first).sum(axis=1)) * half_m[thing, 0] + beside * half_m[thing, 1]) / np.maximum(far, 1e-3)
+    clear[thing[far - taken <= pieces.half_m[piece] + margin_m]] = False
     return clear
 
 
-def buildings(line: Line, sight_m: float, margin_m: float, clearings: Sequence[Monument]) -> Buildings:
+def infill(seed: int, spots: Posts, styles: tuple[Style, ...]) -> Buildings:
+    """Grows houses behind the streets, or where no street is mapped, so that a crowded block is never an empty plain."""
+    spots = spots.where(uniform(seed, 47, spots.key) < _looks(styles, spots.style, "built_up")[0])
+    (floors,) = _looks(styles, spots.style, "floors_mean")
+    dice = [uniform(seed, salt, spots.key) for salt in range(48, 52)]
+    quarter = np.floor(dice[0] * 4) * (np.pi / 2)
+    front = np.column_stack([np.sin(quarter), np.cos(quarter)])
+    return Buildings(
+        at_m=spots.at_m, along=front[:, ::-1] * np.array([1.0, -1.0]), front=front,
+        half_width_m=4.0 + 4.0 * dice[1], half_depth_m=4.0 + 3.0 * dice[2], setback_m=np.full(len(spots), 1.5),
+        floors=np.clip(np.round(floors * np.exp(0.8 * (dice[3] - 0.5))), 1, 40).astype(np.int64),
+        key=spots.key, style=spots.style, rank=np.full(len(spots), BEHIND, dtype=np.int64),
+    )  # fmt: skip
+
+
+def buildings(line: Line, behind: Buildings, sight_m: float, margin_m: float, clearings: Sequence[Monument]) -> Buildings:
     """Grows the houses in sight: one a lot, off the roads, and of two that overlap the one with the better lot.
 
     Args:
         line: The roads.
+        behind: Candidates away from roads, which stand only where no house of a road wants to.
         sight_m: Houses are kept up to here.
         margin_m: Candidates are grown that much farther, because they decide about their neighbours.
         clearings: Landmarks that keep their ground free.
@@ -161,6 +180,8 @@ def buildings(line: Line, sight_m: float, margin_m: float, clearings: Sequence[M
         floors=np.clip(np.round(height), 1, 40).astype(np.int64), key=posts.key, style=posts.style, rank=posts.rank,
     )  # fmt: skip
     grown = grown.where(dice[4] < occupancy)
+    pairs = zip(vars(grown).values(), vars(behind).values(), strict=True)
+    grown = Buildings(*(np.concatenate(pair) for pair in pairs))
     half = np.column_stack([grown.half_width_m, grown.half_depth_m])
     free = is_clear(pieces, grown.at_m, half, grown.along, margin_m=0.4)
     for clearing in clearings:
@@ -196,10 +217,22 @@ def furniture(line: Line, houses: Buildings, wild: Posts) -> dict[str, Posts]:
     rows["arrows"] = rows["arrows"].where(_looks(line.styles, rows["arrows"].style, "has_arrow_poles")[0] > 0)
     planted = uniform(line.seed, 51, rows["trees"].key) < _looks(line.styles, rows["trees"].style, "tree_density")[0]
     rows["trees"] = rows["trees"].where(planted & (rows["trees"].rank >= 2))
-    rows["trees"] = Posts(
-        *(np.concatenate(pair) for pair in zip(vars(rows["trees"]).values(), vars(wild).values(), strict=True))
-    )
+    rows["signs"] = _joined(rows["signs"], _plates(line.seed, houses))
+    rows["trees"] = _joined(rows["trees"], wild)
     return _standing(pieces, rows, houses)
+
+
+def _joined(posts: Posts, more: Posts) -> Posts:
+    """Puts two rows of things into one."""
+    return Posts(*(np.concatenate(pair) for pair in zip(vars(posts).values(), vars(more).values(), strict=True)))
+
+
+def _plates(seed: int, houses: Buildings) -> Posts:
+    """Puts a sign before some of the houses that stand at no road."""
+    some = houses.where((houses.rank == BEHIND) & (uniform(seed, 54, houses.key) < 0.45))
+    at = some.at_m + some.front * (some.half_depth_m + 2.5)[:, None]
+    nothing = np.full(len(some), -1, dtype=np.int64)
+    return Posts(at, some.along, some.front, some.key, some.style, nothing, nothing, nothing)
 
 
 def _railed(line: Line, rails: Posts) -> Posts:
@@ -211,7 +244,8 @@ def _railed(line: Line, rails: Posts) -> Posts:
 def _standing(pieces: Pieces, rows: dict[str, Posts], houses: Buildings) -> dict[str, Posts]:
     """Drops what would stand on a carriageway, in a house, or on the camera's toes."""
     at = np.concatenate([posts.at_m for posts in rows.values()])
-    fine = is_clear(pieces, at, np.zeros((len(at), 1)), margin_m=0.05)
+    carriageways = pieces.where(pieces.rank >= 1)
+    fine = is_clear(carriageways, at, np.zeros((len(at), 1)), margin_m=0.05)
     fine &= ~_inside(houses, at, 0.2).any(axis=1)
     fine &= np.hypot(*at.T) > 1.2
     ends = np.cumsum([len(posts) for posts in rows.values()])

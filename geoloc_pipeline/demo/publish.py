@@ -69,14 +69,17 @@ def publish_real_files(source: Path, folder: Path) -> None:
 
     Raises:
         MissingInputError: There is no map or no archive in `source`.
-        BadSourceFileError: The map is no PBF or has no replication header, there are several maps, or an archive's name does
-            not tell its prefecture.
+        BadSourceFileError: The map is no PBF or has no replication header, there are several maps or two archives of
+            one prefecture, or an archive's name does not tell its prefecture.
     """
     dumps, archives = dumps_in(source), archives_in(source)
     if len(dumps) > 1:
         raise BadSourceFileError(
             path=source, reason=f"it holds {len(dumps)} maps", cure="keep one *.osm.pbf (osmium merge joins several)"
         )
+    by_prefecture = {prefecture_of(path): path for path in archives}
+    if len(by_prefecture) < len(archives):
+        raise BadSourceFileError(path=source, reason="it holds two archives of one prefecture", cure="keep one of them")
     published_at, sequence = read_version(dumps[0])
     facts = [(path.name, path.stat().st_size) for path in (*dumps, *archives)]
     fingerprint = hashlib.sha256(json.dumps([FORM, facts, sequence, str(published_at)]).encode()).hexdigest()
@@ -85,9 +88,9 @@ def publish_real_files(source: Path, folder: Path) -> None:
     with _made_whole(folder, fingerprint) as scratch:
         (scratch / PHOTOS / "local").mkdir(parents=True)
         (scratch / ESTAT).mkdir()
-        for path in archives:
-            _put(path, scratch / ESTAT / archive_name(prefecture_of(path)))
-        for region in sorted({BY_CODE[prefecture_of(path)].region for path in archives}):
+        for code, path in by_prefecture.items():
+            _put(path, scratch / ESTAT / archive_name(code))
+        for region in sorted({BY_CODE[code].region for code in by_prefecture}):
             target = extract_path(scratch / GEOFABRIK, region, published_at)
             target.parent.mkdir(parents=True, exist_ok=True)
             _put(dumps[0], target)
@@ -99,7 +102,7 @@ def prefecture_of(path: Path) -> str:
     """Tells the prefecture of an e-Stat archive from its name.
 
     Args:
-        path: Such as `A002005212020DDSWC13-JGD2011.zip`; a municipality's archive counts for its prefecture.
+        path: Such as `A002005212020DDSWC13-JGD2011.zip`.
 
     Returns:
         Two digits.
@@ -107,10 +110,12 @@ def prefecture_of(path: Path) -> str:
     Raises:
         BadSourceFileError: The name says no prefecture.
     """
-    found = re.search(r"DDSWC(\d\d)(\d{3})?\b", path.name)
+    found = re.search(r"DDSWC(\d\d)(?!\d)", path.name)
     if not found or found[1] not in BY_CODE:
         raise BadSourceFileError(
-            path=path, reason="its name tells no prefecture", cure="name it as e-Stat does: A002005212020DDSWC13-JGD2011.zip"
+            path=path,
+            reason="its name tells no prefecture",
+            cure="take the archive of a whole prefecture and keep e-Stat's name: A002005212020DDSWC13-JGD2011.zip",
         )
     return found[1]
 

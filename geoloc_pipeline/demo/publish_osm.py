@@ -174,7 +174,7 @@ def write_pbf(
         elif mark.kind == "way":
             ways[mark.osm_id] = (nodes.of(mark.geometry.exterior.coords), mark.tags)
         else:
-            relations[mark.osm_id] = (_members(mark, nodes, ways), mark.tags)
+            relations[mark.osm_id] = (_members(mark, nodes, ways), {"type": "multipolygon", **mark.tags})
     points: dict[int, tuple[tuple[float, float], dict[str, str]]] = {number: (at, {}) for at, number in nodes.ids.items()}
     points |= tagged
     stamp = {"version": 1, "timestamp": published_at.replace(microsecond=0)}

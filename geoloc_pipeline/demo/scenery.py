@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from geoloc_pipeline.demo.land import Land, Landmark, Road
     from geoloc_pipeline.demo.style import Style
-    from geoloc_pipeline.demo.surroundings import Floats, Ints
+    from geoloc_pipeline.demo.surroundings import Bools, Floats, Ints
 
 METRES_PER_DEG = 111_195.0
 """Metres of one degree of latitude on the sphere of 6,371 km."""
@@ -33,8 +33,8 @@ _FAR_ROADS_M = 320.0  # bare carriageways are seen farther, along straight roads
 _MONUMENT_SIGHT_M = 400.0
 _BOARD_SIGHT_M = 60.0
 _MOST_MONUMENTS, _MOST_BOARDS = 12, 16  # the nearest; more would hide each other
-_WILD_CELL_M = 16.0
-_WILD_SIGHT_M = 85.0
+_TREE_CELL_M, _TREE_SIGHT_M = 16.0, 85.0
+_HOUSE_CELL_M = 26.0
 
 # highway class: rank, half carriageway in metres, sidewalk in metres
 _CLASSES: dict[str, tuple[int, float, float]] = {
@@ -87,9 +87,13 @@ class Scenery:
         home = int(towns.at(np.zeros((1, 2)))[0])
         styles = tuple(self._style(town, lat) for town in towns.seen)
         monuments, clearings = self._monuments(origin, scale, towns)
-        wild = self._wild_places(lat, lon, styles, towns, is_empty=len(near.rank) == 0)
         line = lots.Line(self._seed, near, styles, towns.at)
-        buildings = lots.buildings(line, SIGHT_M, _MARGIN_M, clearings)
+        trees = self._scattered(lat, lon, 31, towns, cell_m=_TREE_CELL_M, sight_m=_TREE_SIGHT_M)
+        wooded = np.array([0.4 * style.tree_density for style in styles])[trees.style]
+        wild = trees.where((uniform(self._seed, 33, trees.key) < wooded) & (np.hypot(*trees.at_m.T) > 4.0))
+        spots = self._scattered(lat, lon, 35, towns, cell_m=_HOUSE_CELL_M, sight_m=SIGHT_M + _MARGIN_M)
+        behind = lots.infill(self._seed, spots.where(towns.hold(spots.at_m)), styles)
+        buildings = lots.buildings(line, behind, SIGHT_M, _MARGIN_M, clearings)
         posts = lots.furniture(line, buildings, wild)
         return Surroundings(
             styles=styles, home=home, pieces=pieces, buildings=buildings, monuments=monuments,
@@ -99,6 +103,7 @@ class Scenery:
     def _index_roads(self, roads: tuple[Road, ...]) -> None:
         """Cuts all ways into straight segments, with the distance from the way's beginning at each end."""
         starts, ends, chains, ways, kinds, totals = [], [], [], [], [], []
+        roads = tuple(road for road in roads if _is_seen(road.tags))
         for road, wide in zip(roads, self._road_scales(roads), strict=True):
             lonlat = np.asarray(road.lonlat, dtype=np.float64)
             scale = METRES_PER_DEG * np.array([np.cos(np.radians(lonlat[0, 1])), 1.0])
@@ -204,23 +209,17 @@ class Scenery:
                 drawn.append(monument)
         return tuple(reversed(drawn)), tuple(cleared)
 
-    def _wild_places(self, lat: float, lon: float, styles: tuple[Style, ...], towns: _TownFinder, *, is_empty: bool) -> Posts:
-        """Scatters trees over cells that are fixed to the ground, more of them where there is no road."""
-        rows = np.arange(*(int(v // _WILD_CELL_M) for v in _window(lat * METRES_PER_DEG)))
-        cells = []
-        for row in rows.tolist():
-            squeeze = METRES_PER_DEG * np.cos(np.radians(row * _WILD_CELL_M / METRES_PER_DEG))
-            columns = np.arange(*(int(v // _WILD_CELL_M) for v in _window(lon * squeeze)))
-            jitter = uniform(self._seed, 31, row, columns), uniform(self._seed, 32, row, columns)
-            x = (columns + jitter[0]) * _WILD_CELL_M - lon * squeeze
-            y = (row + jitter[1]) * _WILD_CELL_M - lat * METRES_PER_DEG
-            key = np.abs(row * 1_000_003 + columns)
-            cells.append(np.column_stack([x, y, key, uniform(self._seed, 33, row, columns)]))
-        table = np.concatenate(cells)
-        style = towns.at(table[:, :2])
-        density = np.array([s.tree_density for s in styles])[style]
-        wanted = (table[:, 3] < density * (0.6 if is_empty else 0.3)) & (np.hypot(table[:, 0], table[:, 1]) > 4.0)
-        return lots.loose_posts(table[wanted, :2], table[wanted, 2].astype(np.int64), style[wanted])
+    def _scattered(self, lat: float, lon: float, salt: int, towns: _TownFinder, *, cell_m: float, sight_m: float) -> Posts:
+        """Gives one place in each cell of a lattice that is fixed to the ground."""
+        rows = np.arange(*((lat * METRES_PER_DEG + np.array([-sight_m, sight_m])) // cell_m).astype(np.int64))[:, None]
+        squeeze = METRES_PER_DEG * np.cos(np.radians(rows * cell_m / METRES_PER_DEG))
+        first = ((lon * squeeze - sight_m) // cell_m).astype(np.int64)
+        columns = first + np.arange(int(2 * sight_m // cell_m) + 1)
+        x = (columns + uniform(self._seed, salt, rows, columns)) * cell_m - lon * squeeze
+        y = (rows + uniform(self._seed, salt + 1, rows, columns)) * cell_m - lat * METRES_PER_DEG
+        at = np.stack([x, y], axis=-1).reshape(-1, 2)
+        key = np.abs(rows * 1_000_003 + columns).ravel() * 64 + salt
+        return lots.loose_posts(at, key, towns.at(at))
 
 
 class _TownFinder:
@@ -237,6 +236,15 @@ class _TownFinder:
             touching = np.array([-1 if nearest is None else int(nearest)])
         self.seen: list[int] = touching.tolist()
         self._only = len(touching) == 1
+
+    def hold(self, points_m: Floats) -> Bools:
+        """Tells which `[n, 2]` places lie in a town at all."""
+        points = points_m / self._scale + self._origin
+        held: Bools = np.zeros(len(points), dtype=bool)
+        for town in self.seen:
+            if town >= 0:
+                held |= shapely.intersects_xy(self._tree.geometries[town], points[:, 0], points[:, 1])
+        return held
 
     def at(self, points_m: Floats) -> Ints:
         """Gives rows of `seen`, the nearest town's where a point lies in none.
@@ -263,14 +271,17 @@ class _TownFinder:
         return rows
 
 
-def _window(centre_m: float) -> tuple[float, float]:
-    """Gives the range of sight around a coordinate."""
-    return centre_m - _WILD_SIGHT_M, centre_m + _WILD_SIGHT_M
-
-
 def _joined(parts: list[Floats], columns: int) -> Floats:
     """Stacks rows, and keeps the shape where there are none."""
     return np.concatenate(parts) if parts else np.zeros((0, columns))
+
+
+def _is_seen(tags: dict[str, str]) -> bool:
+    """Tells whether a way shows on the ground as a road of its own: no tunnels, stairs, or sidewalks mapped beside roads."""
+    if tags.get("highway") in {"steps", "corridor", "elevator", "platform", "construction", "proposed"}:
+        return False
+    hidden = tags.get("tunnel", "no") != "no" or tags.get("indoor") == "yes" or tags.get("layer", "0").startswith("-")
+    return not hidden and tags.get("footway") not in {"sidewalk", "crossing"}
 
 
 def _road_form(tags: dict[str, str]) -> tuple[int, float, float]:
@@ -284,7 +295,18 @@ def _road_form(tags: dict[str, str]) -> tuple[int, float, float]:
     return rank, half, sidewalk
 
 
-_PUBLIC = {"townhall", "school", "university", "college", "hospital", "library", "theatre", "courthouse", "police", "fire_station"}
+_PUBLIC = {
+    "townhall",
+    "school",
+    "university",
+    "college",
+    "hospital",
+    "library",
+    "theatre",
+    "courthouse",
+    "police",
+    "fire_station",
+}
 _SIGHTS = {"museum", "gallery", "hotel", "attraction", "zoo", "aquarium", "theme_park"}
 
 

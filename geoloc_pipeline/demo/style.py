@@ -7,6 +7,7 @@ Does not belong here: where things stand (`scenery.py`), and how they are painte
 from __future__ import annotations
 
 import colorsys
+import math
 from dataclasses import dataclass, replace
 
 from geoloc_pipeline.demo.chance import seed_of, uniform
@@ -32,6 +33,7 @@ class Style:
         floors_mean: Storeys of a usual building.
         lot_fill: Share of its lot's frontage that a building fills, 0 to 1.
         occupancy: Share of lots that are built on, 0 to 1.
+        built_up: Share of the ground away from roads that is built on, 0 to 1.
         first_colour: The municipality's own colour, on banners, kerbs, plates and road paint.
         second_colour: Its partner.
         banner_pattern: 0 to 3: halves, stripes, disc, chevron of the two colours.
@@ -65,6 +67,7 @@ class Style:
     floors_mean: float
     lot_fill: float
     occupancy: float
+    built_up: float
     first_colour: Colour
     second_colour: Colour
     banner_pattern: int
@@ -101,6 +104,7 @@ _NEUTRAL = Style(
     floors_mean=2.4,
     lot_fill=0.8,
     occupancy=0.75,
+    built_up=0.25,
     first_colour=_WHITE,
     second_colour=_WHITE,
     banner_pattern=0,
@@ -140,7 +144,7 @@ _KNOWN: dict[str, Style] = {
         _NEUTRAL,
         wall_colours=((176, 178, 182), (148, 108, 88), (120, 128, 138), (206, 204, 200), (98, 102, 110)),
         roof_colours=((92, 96, 104), (120, 122, 126)),
-        pitched_share=0.06, floors_mean=7.0, lot_fill=0.98, occupancy=0.97,
+        pitched_share=0.06, floors_mean=7.0, lot_fill=0.98, occupancy=0.97, built_up=0.65,
         rail_colour=(244, 246, 244), rail_share=0.8, rail_height_m=0.95, pole_colour=(164, 162, 156), wires=8,
         conifer_share=0.05, tree_density=0.4, asphalt_colour=(92, 93, 102),
         road_scale=0.95, ground_colour=(138, 136, 132),
@@ -251,7 +255,8 @@ def _with_town(style: Style, key_code: str, people_per_km2: float) -> Style:
     """Gives the block its shades: a little hue, how high and how dense it is built."""
     if people_per_km2 > 0:
         crowd = min(max((people_per_km2 / 4000.0) ** 0.25, 0.7), 1.25)
-        style = replace(style, occupancy=min(style.occupancy * crowd, 1.0))
+        spread = min(max(0.5 * math.log10(people_per_km2 / 100.0), 0.05), 1.0)
+        style = replace(style, occupancy=min(style.occupancy * crowd, 1.0), built_up=0.7 * spread)
     if not key_code:
         return style
     dice = uniform(seed_of("town", key_code), range(6)).tolist()

@@ -49,6 +49,10 @@ class Pieces:
     style: Ints
     way_length_m: Floats
 
+    def where(self, chosen: Bools | Ints) -> Pieces:
+        """Keeps the chosen rows."""
+        return Pieces(**{name: value[chosen] for name, value in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Posts:

@@ -57,7 +57,7 @@ def road_below(scene: Surroundings) -> tuple[Floats, Floats, float]:
 def carrier(scene: Surroundings, seed: int) -> Floats | None:
     """Gives direction and paint of the car below the lens; None where somebody walks with the camera."""
     dice = np.random.default_rng(seed_of("carrier", seed))
-    if dice.random() < 0.25:
+    if dice.random() < 0.4:
         return None
     _, along, _ = road_below(scene)
     return np.concatenate([along, _PAINTS[dice.integers(len(_PAINTS))] * 0.8])

@@ -109,9 +109,10 @@ class _Neighbourhood:
         order = np.lexsort((columns, rows))
         self._cells: dict[tuple[int, int], np.ndarray] = {}
         keys = np.stack([rows[order], columns[order]], axis=1)
-        starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)]) if len(keys) else np.array([], dtype=int)
-        for start, stop in zip(starts, [*starts[1:], len(keys)], strict=True):
-            self._cells[int(keys[start, 0]), int(keys[start, 1])] = order[start:stop]
+        cuts = np.flatnonzero((keys[1:] != keys[:-1]).any(axis=1)) + 1
+        for group in np.split(order, cuts):
+            if len(group):
+                self._cells[int(rows[group[0]]), int(columns[group[0]])] = group
 
     def _cell(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.floor(lat / self._step_lat).astype(np.int64), np.floor(lon / self._step_lon).astype(np.int64)

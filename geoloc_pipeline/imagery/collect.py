@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geoloc_pipeline.errors import BudgetSpentError, SettingError, SourceRefusedError, SourceUnavailableError
-from geoloc_pipeline.imagery.journal import Archived, Journal, Rejection, chunk_name, joined_tables
+from geoloc_pipeline.imagery.journal import Archived, Journal, Rejection, joined_tables
 from geoloc_pipeline.imagery.plan import plan_collection
 from geoloc_pipeline.imagery.shoot import archive_choice
+from geoloc_pipeline.imagery.webp import METHOD, QUALITY
 from geoloc_pipeline.sources.mapillary import SOURCE
 from geoloc_pipeline.tables import STREET_VIEW_IMAGES
 
@@ -43,6 +44,7 @@ class CollectSettings:
         radius_m: How far a picture may be from its point, metres.
         workers: Pictures in flight at once.
         chunk_points: Pictures in a shard, and at most lost when a run is killed.
+        source_px: How wide a picture is asked for: 256, 1024 or 2048; anything larger is the original.
         side_px: Side of one view; None: by the source, nothing is enlarged.
         edition: Any word; another one looks at the provider's coverage anew.
     """
@@ -50,11 +52,12 @@ class CollectSettings:
     radius_m: float = 150.0
     workers: int = 8
     chunk_points: int = 64
+    source_px: int = 2048
     side_px: int | None = None
     edition: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("radius_m", "workers", "chunk_points"):
+        for name in ("radius_m", "workers", "chunk_points", "source_px"):
             if not getattr(self, name) > 0:
                 raise SettingError(setting=f"CollectSettings.{name}", value=getattr(self, name), cure="give a positive number")
 
@@ -93,7 +96,7 @@ def collect_street_view(
         §3.1: pictures to N, E, S and W around each sample point, joined; WebP quality 90, place in EXIF. The radius is ours.
     """
     ordered = sorted(zip(points["point_id"], map(float, points["lat"]), map(float, points["lon"]), strict=True))
-    journal = Journal(folder, STREET_VIEW_IMAGES)
+    journal = Journal(folder, STREET_VIEW_IMAGES, recipe=[settings.source_px, settings.side_px, QUALITY, METHOD])
     with journal.held():
         choices = plan_collection(
             ordered,
@@ -130,7 +133,7 @@ def _chunk(
     progress: Progress | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     contents = [[choice.point_id, choice.lat, choice.lon, choice.pano_id, choice.flats] for choice in chunk]
-    name = chunk_name(position, [settings.side_px, contents])
+    name = journal.chunk_name(position, contents)
     kept = journal.read(name)
     if kept is not None:
         if progress:
@@ -143,7 +146,7 @@ def _chunk(
     if shift.end is None and not shift.n_unavailable:
         return journal.write(name, pictures, rejections)
     # Not all of it could be had: what there is stands under a name of its own, and the next run fills in the rest.
-    part = chunk_name(position, [name, [picture.row["image_id"] for picture in pictures]])
+    part = journal.chunk_name(position, [name, [picture.row["image_id"] for picture in pictures]])
     if shift.end is None or pictures:
         tables = journal.write(f"{part}-part", pictures, rejections)
     if shift.end is not None:
@@ -185,7 +188,7 @@ class _Shift:
         if self.end is not None:
             return None, []
         try:
-            result = archive_choice(choice, self._client, side_px=self._settings.side_px)
+            result = archive_choice(choice, self._client, source_px=self._settings.source_px, side_px=self._settings.side_px)
         except (SourceRefusedError, BudgetSpentError) as error:
             self.end = self.end or error
             return None, []

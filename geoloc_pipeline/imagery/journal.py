@@ -55,10 +55,8 @@ def image_id_of(source: str, source_image_id: str) -> str:
     return hashlib.sha256(f"{source}\n{source_image_id}".encode()).hexdigest()[:16]
 
 
-def chunk_name(position: int, contents: Any) -> str:
-    """Return the name of a chunk that shall hold `contents` (JSON-serialisable)."""
-    digest = hashlib.sha256(json.dumps(contents, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
-    return f"{position:05d}-{digest[:12]}"
+def _digest(contents: Any) -> str:
+    return hashlib.sha256(json.dumps(contents, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
 class Journal:
@@ -67,10 +65,11 @@ class Journal:
     Args:
         folder: Holds the shards of one image table's partition.
         contract: That table's contract.
+        recipe: How pictures are made, JSON-serialisable; pictures of another recipe are not used again.
     """
 
-    def __init__(self, folder: Path, contract: TableContract) -> None:
-        self.folder, self._contract = folder, contract
+    def __init__(self, folder: Path, contract: TableContract, *, recipe: Any) -> None:
+        self.folder, self._contract, self._recipe = folder, contract, _digest(recipe)[:6]
         self._known: dict[str, dict[str, Any]] | None = None
 
     @contextmanager
@@ -90,6 +89,10 @@ class Journal:
                 for left in self.folder.glob("*.partial"):
                     left.unlink(missing_ok=True)
                 yield
+
+    def chunk_name(self, position: int, contents: Any) -> str:
+        """Return the name of a chunk that shall hold `contents` (JSON-serialisable)."""
+        return f"{position:05d}-{self._recipe}-{_digest(contents)[:12]}"
 
     def read(self, name: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         """Return a chunk's manifest and rejected rows; None unless it stands whole, shard included."""
@@ -111,7 +114,7 @@ class Journal:
         """Write a chunk, manifest last, and return its tables as `read` would.
 
         Args:
-            name: From `chunk_name`.
+            name: From `chunk_name`, a word of the caller's behind it if need be.
             pictures: In the order in which they shall lie in the shard.
             rejections: What was turned away.
 
@@ -139,7 +142,7 @@ class Journal:
         """Return a picture that some chunk in the folder holds already, of whatever plan; None when there is none."""
         if self._known is None:
             self._known = {}
-            for path in sorted(self.folder.glob(f"*{_MANIFEST}")):
+            for path in sorted(self.folder.glob(f"*-{self._recipe}-*{_MANIFEST}")):
                 kept = self.read(path.name.removesuffix(_MANIFEST))
                 if kept is not None:
                     self._known |= {row["source_image_id"]: row for row in kept[0].to_dict("records")}

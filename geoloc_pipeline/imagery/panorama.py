@@ -48,30 +48,26 @@ def views_from_panorama(pixels: NDArray[np.uint8], *, compass_deg: float, side_p
         §3.1 joins pictures of the four directions. Cutting them out of one panorama is ours: same directions, no seams in time.
     """
     height, width = pixels.shape[:2]
-    side = side_px or view_side_px(width)
-    # One column beyond each edge, wrapped, lets views cross the seam without a line in the picture.
-    ring = np.concatenate([pixels[:, -1:], pixels, pixels[:, :1]], axis=1)
-    rows, columns = _directions(side, height)
-    views = []
-    for heading_deg in HEADINGS_DEG:
-        turn = (heading_deg - compass_deg) / 360.0 + 0.5
-        u = ((columns + np.float32(turn)) % 1.0) * width - 0.5
-        views.append(cv2.remap(ring, u + 1.0, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-    return np.concatenate(views, axis=1)
+    columns, rows = _strip_maps(side_px or view_side_px(width), width, height)
+    u = columns + np.float32((0.5 - compass_deg / 360.0) % 1.0 * width)
+    np.subtract(u, width, out=u, where=u >= width)  # inside the picture remap is fast; the seam itself wraps around
+    # cv2.remap reads beyond the left and right edge on the other side; rows never come near the poles
+    return cv2.remap(pixels, u, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=8)
-def _directions(side: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return row (px) and column (share of the circle, from the view's middle) of each pixel of a view; both `[side, side]`."""
+def _strip_maps(side: int, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return where in a panorama each pixel of the strip lies, were north at column 0; both `[side, 4 * side]`, px."""
     steps = (
         np.arange(side, dtype=np.float64) + 0.5
     ) / side * 2.0 - 1.0  # tan of the angle from the middle: -1 to 1 at 45 degrees
     right, down = np.meshgrid(steps, steps)
     around = np.arctan(right)
     below = np.arctan(down * np.cos(around))
-    rows = (below / np.pi + 0.5) * height - 0.5
-    columns = around / (2.0 * np.pi)
-    return rows.astype(np.float32), columns.astype(np.float32)
+    views = [(np.radians(heading_deg) + around) / (2.0 * np.pi) % 1.0 for heading_deg in HEADINGS_DEG]
+    columns = np.concatenate(views, axis=1) * width - 0.5
+    rows = np.tile((below / np.pi + 0.5) * height - 0.5, (1, len(HEADINGS_DEG)))
+    return columns.astype(np.float32), rows.astype(np.float32)
 
 
 def views_from_flats(flats: Mapping[int, NDArray[np.uint8]], *, side_px: int | None = None) -> tuple[NDArray[np.uint8], str]:

@@ -11,16 +11,15 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from geoloc_pipeline.errors import ImageError
 from geoloc_pipeline.geo.country import in_japan_box
-from geoloc_pipeline.imagery.journal import Archived, Journal, Rejection, chunk_name, image_id_of, joined_tables
+from geoloc_pipeline.imagery.journal import Archived, Journal, Rejection, image_id_of, joined_tables
 from geoloc_pipeline.imagery.quality import OpenedPicture, check_content, open_picture
-from geoloc_pipeline.imagery.webp import LONGEST_SIDE_PX, encode_webp
+from geoloc_pipeline.imagery.webp import LONGEST_SIDE_PX, METHOD, QUALITY, encode_webp
 from geoloc_pipeline.sources.photo_record import Photo, spdx_of
 from geoloc_pipeline.sources.photo_sets import PHOTO_SETS, read_photo_set
 from geoloc_pipeline.tables import PHOTO_COLLECTIONS
@@ -71,11 +70,11 @@ def collect_photo_set(
         §3.1: only pictures in Japan, WebP quality 90, place in EXIF, resolution as it is.
     """
     sieve = _Sieve(name)
-    journal, parts, position = Journal(folder, PHOTO_COLLECTIONS), [], count()
+    journal = Journal(folder, PHOTO_COLLECTIONS, recipe=[longest_side_px, QUALITY, METHOD])
+    parts = []
     with journal.held():
-        for chunk in _chunks(sieve.wanted(read_photo_set(name, files)), CHUNK_PHOTOS):
-            contents = [_contents(photo) for photo, _ in chunk]
-            chunk_id = chunk_name(next(position), [longest_side_px, contents])
+        for position, chunk in enumerate(_chunks(sieve.wanted(read_photo_set(name, files)), CHUNK_PHOTOS)):
+            chunk_id = journal.chunk_name(position, [_contents(photo) for photo, _ in chunk])
             kept = journal.read(chunk_id)
             if kept is None:
                 pictures, rejections = _archive(chunk, workers=workers, longest_side_px=longest_side_px)

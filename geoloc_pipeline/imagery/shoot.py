@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from geoloc_pipeline.sources.mapillary_images import Picture
 
 
-def archive_choice(choice: Choice, client: MapillaryClient, *, side_px: int | None) -> tuple[Archived | None, list[Rejection]]:
+def archive_choice(
+    choice: Choice, client: MapillaryClient, *, source_px: int, side_px: int | None
+) -> tuple[Archived | None, list[Rejection]]:
     """Return the archived picture of a choice, and what had to be rejected on the way.
 
     Of flat pictures those that are good are kept; without any there is no picture.
@@ -32,6 +34,7 @@ def archive_choice(choice: Choice, client: MapillaryClient, *, side_px: int | No
     Args:
         choice: What to fetch.
         client: Mapillary.
+        source_px: How wide a picture is asked for.
         side_px: Side of one view; None: by the source.
 
     Returns:
@@ -46,7 +49,7 @@ def archive_choice(choice: Choice, client: MapillaryClient, *, side_px: int | No
     rejections: list[Rejection] = []
     for image_id in choice.image_ids:
         try:
-            pictures[image_id] = _fetch(image_id, client, is_pano=bool(choice.pano_id))
+            pictures[image_id] = _fetch(image_id, client, source_px=source_px, is_pano=bool(choice.pano_id))
         except ImageError as error:
             rejections.append((SOURCE, image_id, error.reason, f"{error.detail} (wanted by point {choice.point_id})"))
     if not pictures:
@@ -60,8 +63,8 @@ def archive_choice(choice: Choice, client: MapillaryClient, *, side_px: int | No
     return _archived(choice, [picture for picture, _ in pictures.values()], strip, views), rejections
 
 
-def _fetch(image_id: str, client: MapillaryClient, *, is_pano: bool) -> tuple[Picture, NDArray[np.uint8]]:
-    picture = client.download_picture(image_id)
+def _fetch(image_id: str, client: MapillaryClient, *, source_px: int, is_pano: bool) -> tuple[Picture, NDArray[np.uint8]]:
+    picture = client.download_picture(image_id, width_px=source_px)
     name = page_url(image_id)
     if picture is None:
         raise ImageError(image=name, reason="gone", detail="Mapillary does not know it any more")

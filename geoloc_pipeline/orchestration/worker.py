@@ -56,6 +56,7 @@ def materialise(assets: list[str], partition: str | None) -> None:
         GeolocError: A step cannot do its work; the message names the cure.
     """
     pipeline = pipeline_from_environment()
+    pipeline.settings  # noqa: B018 (a profile that does not exist is told before anything else)
     definitions = build_definitions(pipeline)
     with open_instance(pipeline.home) as instance:
         job = definitions.resolve_implicit_global_asset_job_def()

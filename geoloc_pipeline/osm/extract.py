@@ -3,7 +3,7 @@
 Traps of QuackOSM 0.19 that this module takes care of: results are cached under the dump's file name, never its content (own
 result path, cache off); the connection settings it is handed are changed in place (a new dict each call); its own processes
 are spawned, so a program that calls this needs a main guard; a path with a quote breaks its SQL; a result without rows has
-no `tags` column.
+no `tags` column; closed ways with `junction` (every roundabout) come as polygons, and are turned back into lines here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import geopandas as gpd
 import pandas as pd
 import shapely
 
-from geoloc_pipeline.errors import BadSourceFileError, SettingError
+from geoloc_pipeline.errors import BadSourceFileError, HomeError, SettingError
 from geoloc_pipeline.geo.crs import WGS84, to_metres
 from geoloc_pipeline.osm.dump import check_dump
 from geoloc_pipeline.osm.landmarks import landmark_categories
@@ -125,14 +125,18 @@ def _run_quackosm(dump: Path, area: shapely.Geometry, scratch: Path, memory_limi
             geometry_filter=area,
             keep_all_tags=True,
             explode_tags=False,
+            ignore_metadata_tags=False,  # `area` counts as one, and tells a square from a ring
             result_file_path=scratch / "features.parquet",
             working_directory=scratch / "quackosm",
             ignore_cache=True,
             verbosity_mode="silent",
             duckdb_conn_kwargs={"config_kwargs": {"memory_limit": f"{memory_limit_bytes // 1_000_000}MB"}},
         )
-    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.SerializationException) as error:
-        cure = "remove it and materialise the asset `osm_dump` again; if it is whole, see that the disk is not full"
+    except (duckdb.ParserException, duckdb.InvalidInputException, duckdb.IOException, duckdb.SerializationException) as error:
+        if "No space left" in str(error):
+            cure = "free some space (ten times the dump is enough), then run the same step again"
+            raise HomeError(home=scratch, reason=str(error), cure=cure) from error
+        cure = "it is damaged: remove it and materialise the asset `osm_dump` again"
         raise BadSourceFileError(path=dump, reason=f"QuackOSM cannot read it ({error})", cure=cure) from error
     return _as_path(path)
 
@@ -149,16 +153,19 @@ def _read_features(result: Path) -> gpd.GeoDataFrame:
     with duckdb.connect() as connection:
         connection.load_extension("spatial")
         source = connection.read_parquet(str(result))
-        tags = "tags" if "tags" in source.columns else "MAP {}::MAP(VARCHAR, VARCHAR)"
+        tags = "tags" if "tags" in source.columns else "(NULL::MAP(VARCHAR, VARCHAR))"
+        columns = ", ".join(f"NULLIF(trim({tags}['{key}']), '') AS \"{key}\"" for key in keys)
+        is_ring = f"ST_GeometryType(geometry) = 'POLYGON' AND {tags}['highway'] != '' AND COALESCE({tags}['area'], '') != 'yes'"
         # DuckDB measures on the ellipsoid when it is given (lat, lon); its files hold (lon, lat).
         query = f"""
-            SELECT feature_id, {", ".join(f'NULLIF(trim({tags}[{key!r}]), {chr(39) * 2}) AS "{key}"' for key in keys)},
-                   CASE WHEN ST_Dimension(geometry) = 1
-                        THEN ST_Length_Spheroid(ST_FlipCoordinates(geometry)) ELSE 0 END AS length_m,
-                   CASE WHEN ST_Dimension(geometry) = 2
-                        THEN ST_Area_Spheroid(ST_FlipCoordinates(geometry)) ELSE 0 END AS area_m2,
-                   ST_AsWKB(geometry)::BLOB AS wkb
-            FROM source WHERE NOT ST_IsEmpty(geometry) ORDER BY feature_id
+            WITH shaped AS (
+                SELECT feature_id, {columns}, CASE WHEN {is_ring} THEN ST_ExteriorRing(geometry) ELSE geometry END AS shape
+                FROM source WHERE NOT ST_IsEmpty(geometry)
+            )
+            SELECT * EXCLUDE shape, ST_AsWKB(shape)::BLOB AS wkb,
+                   CASE ST_Dimension(shape) WHEN 1 THEN ST_Length_Spheroid(ST_FlipCoordinates(shape)) ELSE 0 END AS length_m,
+                   CASE ST_Dimension(shape) WHEN 2 THEN ST_Area_Spheroid(ST_FlipCoordinates(shape)) ELSE 0 END AS area_m2
+            FROM shaped ORDER BY feature_id
         """
         frame = connection.execute(query).fetch_df()
     geometry = shapely.from_wkb([bytes(value) for value in frame.pop("wkb")])

@@ -25,6 +25,7 @@ def ensure_spatial() -> None:
             the home directory cannot be written.
     """
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
         # Not load_extension() first: DuckDB would try to fetch a missing extension from the network before it fails.
         row = connection.execute("SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'").fetchone()
         if not (row and row[0]):

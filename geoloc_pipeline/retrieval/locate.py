@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoloc_pipeline.evaluation.regions import Regions
-    from geoloc_pipeline.retrieval.readouts import NeighboursLike, ReadoutSettings
+    from geoloc_pipeline.retrieval.neighbours import NeighboursLike
+    from geoloc_pipeline.retrieval.readouts import ReadoutSettings
 
 TOP_K = 100  # paper §3.3
 
@@ -274,12 +275,12 @@ def place_words(answer: Answer) -> str:
 def confidence_words(answer: Answer) -> str:
     """Return how sure the answer is, in one or two sentences for people."""
     known = [
-        f"within {km(radius)} of the answer in {level} of 100 cases"
+        f"within {km(radius)} of the answer in {level} of 100 cases" if level == 50 else f"within {km(radius)} in {level}"
         for level, radius in ((50, answer.region_50_km), (90, answer.region_90_km))
         if radius is not None
     ]
     near = f"{answer.neighbours_within(25.0)} of {len(answer.neighbours)} neighbours lie within 25 km of it."
-    return (f"The photo was taken {', '.join(known)}. " if known else answer.regions_text + " ") + near
+    return (f"Photos like this were taken {', and '.join(known)}. " if known else answer.regions_text + " ") + near
 
 
 def describe(answer: Answer, *, most: int = 5) -> str:

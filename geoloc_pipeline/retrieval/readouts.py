@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geoloc_pipeline.errors import CollectionError, ModelError, SettingError
 from geoloc_pipeline.geo.sphere import MEAN_EARTH_RADIUS_M, distance_m, unit_vectors
+from geoloc_pipeline.retrieval.neighbours import NeighboursLike, VisibleNeighbours, hide_neighbours
 from geoloc_pipeline.tables import ESTIMATES, as_table
 
 if TYPE_CHECKING:
@@ -24,33 +25,28 @@ if TYPE_CHECKING:
 
     from geoloc_pipeline.evaluation.regions import Regions
 
+__all__ = [
+    "BATCH_READOUTS",
+    "DEFAULT_SETTINGS",
+    "READOUTS",
+    "NeighboursLike",
+    "ReadoutSettings",
+    "VisibleNeighbours",
+    "choose_default",
+    "choose_settings",
+    "estimate_table",
+    "hide_neighbours",
+    "read_out",
+    "spread_km",
+]
+
 TEMPERATURE = 0.05
 """Default of the softmax over cosine similarities; GeoCLIP's learned temperature is 0.025."""
 
 BANDWIDTH_KM = 5.0
 """Default of the density mode: neighbours this near to each other speak for the same place."""
 
-_CHUNK = 64  # queries whose [k, k] distances are in memory at once
-
-
-class NeighboursLike(Protocol):
-    """What a search returns: arrays `[q, k]`, best first (`retrieval.gallery.Neighbours`)."""
-
-    @property
-    def image_id(self) -> NDArray[np.object_]:
-        """Return ids `[q, k]`."""
-
-    @property
-    def lat(self) -> NDArray[np.float64]:
-        """Return latitudes `[q, k]` in degrees."""
-
-    @property
-    def lon(self) -> NDArray[np.float64]:
-        """Return longitudes `[q, k]` in degrees."""
-
-    @property
-    def score(self) -> NDArray[np.float32]:
-        """Return cosine similarities `[q, k]`."""
+_CHUNK = 8  # queries whose [k, k] distances are in the processor's cache at once
 
 
 @dataclass(frozen=True)
@@ -214,8 +210,9 @@ def read_mode(*, lat: ArrayLike, lon: ArrayLike, score: ArrayLike, settings: Rea
     for start in range(0, len(vectors), _CHUNK):
         part = slice(start, start + _CHUNK)
         v, w = vectors[part], weights[part]
-        chord2 = np.clip(2.0 - 2.0 * (v @ v.transpose(0, 2, 1)), 0.0, None)
-        density = np.einsum("qij,qj->qi", np.exp(chord2 / (-2.0 * bandwidth**2)), w)
+        chord2 = np.maximum(2.0 - 2.0 * (v @ v.transpose(0, 2, 1)), 0.0)
+        kernel = np.exp(np.maximum(chord2 / (-2.0 * bandwidth**2), -50.0))  # below, exp is slow and adds nothing
+        density = (kernel @ w[..., None])[..., 0]
         density[~present[part]] = -np.inf
         # rounded, so that places which are equally dense tie whatever the order of the sums; then the similarity decides
         rank = np.where(density >= density.max(axis=1, keepdims=True) * (1 - 1e-9), score[part], -np.inf)
@@ -298,45 +295,6 @@ def spread_km(
     mass = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
     half = (mass >= 0.5 - 1e-12).argmax(axis=1)
     return np.asarray(np.take_along_axis(away_m, order, axis=1)[np.arange(len(order)), half] / 1000.0)
-
-
-@dataclass(frozen=True)
-class VisibleNeighbours:
-    """Neighbours after some were hidden; absent ones have NaN places and an empty id."""
-
-    image_id: NDArray[np.object_]
-    lat: NDArray[np.float64]
-    lon: NDArray[np.float64]
-    score: NDArray[np.float32]
-
-
-def hide_neighbours(neighbours: NeighboursLike, hidden: ArrayLike, *, top_k: int) -> VisibleNeighbours:
-    """Return the `top_k` best neighbours that are not hidden, best first.
-
-    A validation picture stands in the gallery itself, and so may its sequence: to calibrate on validation, search for more
-    than `top_k` and hide the picture and its split group, or the regions will promise too much.
-
-    Args:
-        neighbours: Of a search, arrays `[q, k]`.
-        hidden: `[q, k]`, true where a neighbour must not be seen.
-        top_k: How many are kept at most.
-
-    Returns:
-        Arrays `[q, min(top_k, k)]`; where fewer are left, absent neighbours (NaN place, similarity 0, id "") fill the end.
-    """
-    hidden = np.asarray(hidden, dtype=bool)
-    order = np.argsort(hidden, axis=1, kind="stable")[:, :top_k]
-    gone = np.take_along_axis(hidden, order, axis=1)
-
-    def kept(values: NDArray[np.generic], nothing: object) -> NDArray[np.generic]:
-        return np.where(gone, nothing, np.take_along_axis(np.asarray(values), order, axis=1))  # type: ignore[call-overload,no-any-return]
-
-    return VisibleNeighbours(
-        image_id=kept(np.asarray(neighbours.image_id, dtype=object), "").astype(object),
-        lat=kept(neighbours.lat, np.nan).astype(np.float64),
-        lon=kept(neighbours.lon, np.nan).astype(np.float64),
-        score=kept(neighbours.score, 0.0).astype(np.float32),
-    )
 
 
 def estimate_table(

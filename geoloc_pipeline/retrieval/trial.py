@@ -64,6 +64,11 @@ class Queries:
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
 
+    def only(self, chosen: NDArray[np.bool_]) -> Queries:
+        """Return the queries `[q]` that are chosen."""
+        ids = [image for image, is_chosen in zip(self.image_id, chosen, strict=True) if is_chosen]
+        return Queries(ids, self.vectors[chosen], self.lat[chosen], self.lon[chosen])
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -148,7 +153,11 @@ def calibrate(gallery: Searchable, validation: Queries, *, split_of: Mapping[str
         return Calibration()
     found = gallery.search(validation.vectors, top_k=SLACK * top_k, exact=True)
     is_hidden = np.vectorize(lambda image: split_of.get(image) != "train", otypes=[bool])(found.image_id)
-    seen = hide_neighbours(found, is_hidden, top_k=top_k)
+    knows_somebody = ~is_hidden.all(axis=1)  # in a tiny gallery, everybody near may be hidden
+    if not knows_somebody.any():
+        return Calibration()
+    validation = validation.only(knows_somebody)
+    seen = hide_neighbours(_only(found, knows_somebody), is_hidden[knows_somebody], top_k=top_k)
     settings = choose_settings(seen, true_lat=validation.lat, true_lon=validation.lon)
     estimates = estimate_table(
         seen, query_id=validation.image_id, true_lat=validation.lat, true_lon=validation.lon, settings=settings
@@ -160,6 +169,12 @@ def calibrate(gallery: Searchable, validation: Queries, *, split_of: Mapping[str
         spread = spread_km(seen, lat=lat, lon=lon, settings=settings)
         regions[name] = calibrate_regions(errors.reindex(validation.image_id).to_numpy(), spread_km=spread)
     return Calibration(readout=choose_default(estimates), settings=settings, regions=regions)
+
+
+def _only(neighbours: NeighboursLike, chosen: NDArray[np.bool_]) -> VisibleNeighbours:
+    return VisibleNeighbours(
+        neighbours.image_id[chosen], neighbours.lat[chosen], neighbours.lon[chosen], neighbours.score[chosen]
+    )
 
 
 def answer(gallery: Searchable, queries: Queries, calibration: Calibration, *, top_k: int) -> pd.DataFrame:

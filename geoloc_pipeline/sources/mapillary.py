@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from geoloc_pipeline.errors import ImageError, MissingKeyError, SettingError, SourceUnavailableError
 from geoloc_pipeline.sources.http import PASSING, Answer, Verdict
 from geoloc_pipeline.sources.mapillary_coverage import COVERAGE_ZOOM, Coverage, read_coverage_tile
-from geoloc_pipeline.sources.mapillary_images import THUMBNAILS, Picture, StreetImage, page_url, read_image
+from geoloc_pipeline.sources.mapillary_images import THUMBNAILS_PX, Picture, StreetImage, page_url, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ SEARCH_LIMIT = 2000  # the service's own; there are no further pages
 
 _FIELDS = (
     "id", "geometry", "computed_geometry", "compass_angle", "computed_compass_angle", "captured_at", "camera_type", "creator",
-    "sequence", "width", "height", *THUMBNAILS,
+    "sequence", "width", "height", *THUMBNAILS_PX,
 )  # fmt: skip
 _PASSING_CODES = frozenset({2, 4, 17, 32, 341, 613})  # Meta's codes for "temporarily" and for rate limits
 _TOKEN_CODES = frozenset({102, 190})
@@ -79,11 +79,9 @@ class MapillaryClient:
             SourceRefusedError: The token is refused.
             BudgetSpentError: The day's requests are used up.
         """
-        url = _api()[1].get_image_layer(x=x, y=y, z=COVERAGE_ZOOM)
+        url = _api()[1].get_image_layer(x=x, y=y, z=COVERAGE_ZOOM).rstrip("/")  # as documented; the package appends a slash
         params = {"access_token": self._token}  # the tiles know no Authorization header
-        answer = self._http.get(url, service=SERVICE, params=params, judge=_judge, cure=_TOKEN_CURE)
-        if answer.status >= 400:
-            return b""
+        answer = self._http.get(url, service=SERVICE, params=params, judge=_judge_tile, cure=_TOKEN_CURE)
         try:
             read_coverage_tile(answer.content, x=x, y=y)
         except ValueError as error:
@@ -121,7 +119,7 @@ class MapillaryClient:
             SourceRefusedError: The token is refused.
             BudgetSpentError: The day's requests are used up.
         """
-        url = _api()[0].get_image(image_id, list(_FIELDS))
+        url = _api()[0].get_image(image_id, list(_FIELDS)).replace("/?", "?")  # as documented
         found = _json(self._graph(url))
         return read_image(found) if "id" in found else None
 
@@ -161,13 +159,14 @@ class MapillaryClient:
                     log.warning("Mapillary keeps the box %s shut (too dense); its pictures are left out", box)
         return [found[image_id] for image_id in sorted(found)]
 
-    def download_picture(self, image_id: str) -> Picture | None:
+    def download_picture(self, image_id: str, *, width_px: int = 2048) -> Picture | None:
         """Return one picture with its bytes; None when Mapillary does not know it (any more).
 
         The download link is asked for right before, and once more when it has expired.
 
         Args:
             image_id: Mapillary's id.
+            width_px: How wide it shall be; Mapillary has 256, 1024, 2048 and the original.
 
         Returns:
             The picture, its bytes unchecked.
@@ -182,11 +181,12 @@ class MapillaryClient:
             image = self.image(image_id)
             if image is None:
                 return None
-            if image.download_url is None:
+            url = image.download_url(width_px=width_px)
+            if url is None:
                 raise ImageError(
                     image=page_url(image_id), reason="no_picture", detail="Mapillary gives no download link for it"
                 )
-            answer = self._http.get(image.download_url, service=f"{SERVICE}'s picture server", absent=_EXPIRED)
+            answer = self._http.get(url, service=f"{SERVICE}'s picture server", absent=_EXPIRED)
             if answer.status < 400:
                 return Picture(image=image, content=answer.content, fetched_at=answer.sent_at)
         detail = f"two fresh download links were answered with HTTP {answer.status}"
@@ -246,6 +246,11 @@ def _judge(answer: Answer) -> Verdict:
     if is_absent or _is_gate(error) or answer.status == 404:
         return "take"  # "nothing there" and "ask for less" are answers
     return "again" if answer.status in PASSING else "refused"
+
+
+def _judge_tile(answer: Answer) -> Verdict:
+    """Return what an answer for a tile means: a 404 that explains itself is no empty tile but a wrong address."""
+    return "refused" if answer.status == 404 and answer.content else _judge(answer)
 
 
 def _area_deg2(box: tuple[float, float, float, float]) -> float:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LICENCE = "CC-BY-SA-4.0"
-THUMBNAILS = ("thumb_2048_url", "thumb_original_url", "thumb_1024_url")
+THUMBNAILS_PX = {"thumb_256_url": 256, "thumb_1024_url": 1024, "thumb_2048_url": 2048, "thumb_original_url": 1_000_000}
+"""Fields with download links, and how wide at most the pictures behind them are."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class StreetImage:
         creator: User name of who took it.
         width_px: Of the original.
         height_px: Of the original.
-        download_url: Signed link that expires soon; ask anew right before each download, never store it.
+        download_urls: Signed links by field name; they expire soon: ask anew right before each download, never store them.
     """
 
     image_id: str
@@ -42,12 +43,18 @@ class StreetImage:
     creator: str | None
     width_px: int | None
     height_px: int | None
-    download_url: str | None
+    download_urls: Mapping[str, str]
 
     @property
     def page_url(self) -> str:
         """The page of the picture, which does not expire."""
         return page_url(self.image_id)
+
+    def download_url(self, *, width_px: int) -> str | None:
+        """Return the link to the smallest picture of at least `width_px`, else to the largest; None without any."""
+        by_size = [name for name in THUMBNAILS_PX if name in self.download_urls]
+        wide = [name for name in by_size if THUMBNAILS_PX[name] >= width_px]
+        return self.download_urls[(wide or by_size[::-1])[0]] if by_size else None
 
     @property
     def attribution(self) -> str:
@@ -94,7 +101,7 @@ def read_image(entry: Mapping[str, Any]) -> StreetImage:
         creator=(creator.get("username") if isinstance(creator, dict) else None) or None,
         width_px=None if width is None else int(width),
         height_px=None if height is None else int(height),
-        download_url=next((str(entry[name]) for name in THUMBNAILS if entry.get(name)), None),
+        download_urls={name: str(entry[name]) for name in THUMBNAILS_PX if entry.get(name)},
     )
 
 

@@ -97,7 +97,7 @@ def facts_of(run: TrainingRun, data: Data, model: Geolocator, *, fingerprint: st
     }
 
 
-def write_best(output: Path, facts: dict[str, Any], model: Geolocator, *, epoch: int, validation: dict[str, float]) -> str:
+def write_best(output: Path, facts: dict[str, Any], model: Geolocator, *, epoch: int, validation: dict[str, Any]) -> str:
     """Write `best.pt`, whole or not at all.
 
     Args:

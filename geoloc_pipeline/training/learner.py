@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,19 +124,35 @@ def _build(run: TrainingRun, data: Data, ranks: Ranks, reporter: Reporter, *, fi
     if config.compile_backbone and on_gpu:
         model.backbone.compile()
     objective = Objective(model, data.vocabulary, config, ranks).to(ranks.device)
-    alone = ranks.world == 1
     return Learner(
         run=run,
         data=data,
         ranks=ranks,
         reporter=reporter,
         objective=objective,
-        parallel=objective if alone else DistributedDataParallel(objective, broadcast_buffers=False),
+        parallel=_parallel(objective, ranks),
         optimizer=_optimizer(config, model, fused=on_gpu),
         queue=PlaceQueue(config.queue_length).to(ranks.device),
         position=Position(),
         facts=facts_of(run, data, model, fingerprint=fingerprint),
     )
+
+
+def _parallel(objective: Objective, ranks: Ranks) -> nn.Module:
+    if ranks.world == 1:
+        return objective
+    # Buffers are brought into line before each validation and checkpoint (`align_buffers`), not at every step.
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters  # torch 2.14
+    options: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    return DistributedDataParallel(objective, **options)
+
+
+def align_buffers(learner: Learner) -> None:
+    """Give every rank the mean of the ranks' running statistics, so that all validate, save and go on with the same model."""
+    if learner.ranks.world > 1:
+        for buffer in learner.model.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(learner.ranks.sum(buffer) / learner.ranks.world)
 
 
 def _optimizer(config: TrainingConfig, model: Geolocator, *, fused: bool) -> Optimizer:

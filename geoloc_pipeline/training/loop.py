@@ -16,7 +16,7 @@ from geoloc_pipeline.errors import TrainingDivergedError
 from geoloc_pipeline.training.augment import augment, draw_augmentation
 from geoloc_pipeline.training.checkpoint import BEST, Position, write_best, write_last
 from geoloc_pipeline.training.dataset import Batch, batches, epoch_order
-from geoloc_pipeline.training.learner import Learner, prepare
+from geoloc_pipeline.training.learner import Learner, align_buffers, prepare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,6 +112,8 @@ def _learn_steps(learner: Learner, order: NDArray[np.int64]) -> None:
         due = bool(config.checkpoint_steps) and position.step % config.checkpoint_steps == 0
         if at_end or due or position.step % config.check_steps == 0:
             position.sums = _agree(learner, sums)
+        if at_end or due or learner.stopping:
+            align_buffers(learner)
         if learner.stopping or (due and not at_end):
             _save(learner)
         if learner.stopping:
@@ -178,10 +180,10 @@ def _check_finite(learner: Learner, loss: float) -> None:
 
 
 def _validate(learner: Learner) -> dict[str, Any]:
-    """Return loss, terms and share of right answers on the validation split; None and nothing when it is empty."""
+    """Return loss, terms and share of right answers on the validation split; nothing when it is empty."""
     val, ranks, config = learner.data.val, learner.ranks, learner.config
     if len(val) == 0:
-        return {"val_loss": None, "val_terms": {}, "val_accuracy": {}}
+        return {}
     numbers = torch.arange(len(val)).numpy()
     size = max(1, config.global_batch // ranks.world)
     mine = [numbers[start : start + size] for start in range(0, len(val), size)][ranks.rank :: ranks.world]
@@ -201,14 +203,14 @@ def _validate(learner: Learner) -> dict[str, Any]:
 def _close_epoch(learner: Learner, record: dict[str, Any]) -> None:
     """Keep the model when it is the best so far, and write down how far the run is."""
     config, position = learner.config, learner.position
-    loss = record["val_loss"]
-    _check_finite(learner, record["train_loss"] if loss is None else loss)
-    best = loss is None or loss < position.best_loss
+    loss = record.get("val_loss", -math.inf)  # nothing to validate with: the last epoch is the best
+    _check_finite(learner, record.get("val_loss", record["train_loss"]))
+    best = loss < position.best_loss or "val_loss" not in record
     position.history.append(record)
     if best:
-        position.best_epoch, position.best_loss = position.epoch, math.inf if loss is None else loss
+        position.best_epoch, position.best_loss = position.epoch, loss
         if learner.ranks.first:
-            validation = {"val_loss": loss, "val_terms": record["val_terms"], "val_accuracy": record["val_accuracy"]}
+            validation = {name: record[name] for name in record if name.startswith("val_")}
             position.best_version = write_best(
                 learner.run.output, learner.facts, learner.model, epoch=position.epoch, validation=validation
             )

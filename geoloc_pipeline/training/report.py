@@ -53,16 +53,18 @@ class Reporter:
 
     def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
         """Tell the figures of a whole epoch in one line."""
-        accuracies = " ".join(f"{task} {share:.0%}" for task, share in record["val_accuracy"].items())
+        accuracies = " ".join(f"{task} {share:.0%}" for task, share in record.get("val_accuracy", {}).items())
         self.say(
             f"epoch {record['epoch'] + 1}: train loss {record['train_loss']:.4f}, "
-            f"val loss {_or_none(record['val_loss'])}{' (best)' if best else ''}, "
+            f"val loss {_loss(record)}{' (best)' if best else ''}, "
             f"right: {accuracies or '-'}; lr {record['lr']:.2e}, {record['images_per_s']:.0f} pictures/s"
         )
 
     def finish(self, position: Position, *, checkpoint: Path) -> None:
         """Tell what came of the run, and report the materialisation to Dagster."""
         best = position.history[position.best_epoch]
+        if self.speaks:
+            self.progress.tell(self.progress.done, total=self.progress.done)  # it may have stopped early
         self.say(f"the model is {checkpoint}, version {position.best_version}, of epoch {position.best_epoch + 1}")
         if self.speaks and self.pipes is not None:
             self.pipes.report_asset_materialization(
@@ -72,8 +74,8 @@ class Reporter:
             )
 
 
-def _or_none(loss: float | None) -> str:
-    return "-" if loss is None else f"{loss:.4f}"
+def _loss(record: Mapping[str, Any]) -> str:
+    return f"{record['val_loss']:.4f}" if "val_loss" in record else "-"
 
 
 def _metadata(position: Position, best: Mapping[str, Any], *, checkpoint: Path) -> dict[str, Any]:
@@ -82,10 +84,11 @@ def _metadata(position: Position, best: Mapping[str, Any], *, checkpoint: Path) 
         cells = (
             record["epoch"] + 1,
             f"{record['train_loss']:.4f}",
-            _or_none(record["val_loss"]),
+            _loss(record),
             f"{record['images_per_s']:.0f}",
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    accuracies = best.get("val_accuracy", {})
     speeds = [record["images_per_s"] for record in position.history]
     return {
         "model_version": {"type": "text", "raw_value": position.best_version},
@@ -93,8 +96,8 @@ def _metadata(position: Position, best: Mapping[str, Any], *, checkpoint: Path) 
         "best_epoch": {"type": "int", "raw_value": position.best_epoch + 1},
         "epochs": {"type": "int", "raw_value": len(position.history)},
         "train_loss": {"type": "float", "raw_value": float(best["train_loss"])},
-        **({} if best["val_loss"] is None else {"val_loss": {"type": "float", "raw_value": float(best["val_loss"])}}),
-        **{f"val_accuracy_{task}": {"type": "float", "raw_value": share} for task, share in best["val_accuracy"].items()},
+        **({"val_loss": {"type": "float", "raw_value": float(best["val_loss"])}} if "val_loss" in best else {}),
+        **{f"val_accuracy_{task}": {"type": "float", "raw_value": share} for task, share in accuracies.items()},
         "images_per_s": {"type": "float", "raw_value": sum(speeds) / len(speeds)},
         "loss_history": {"type": "json", "raw_value": {"epochs": position.history}},
         "losses": {"type": "md", "raw_value": "\n".join(lines)},

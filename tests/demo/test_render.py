@@ -134,28 +134,27 @@ def test_a_lone_tower_in_the_east_stands_where_the_compass_says(heading: float, 
     assert abs((found - expected + 0.5) % 1.0 - 0.5) < 0.006
 
 
-def horizon_rows(image: np.ndarray) -> np.ndarray:
-    """Row where the sky ends, in the columns ahead, right, behind and left of the centre."""
-    width = image.shape[1]
-    bright = image.astype(int).sum(axis=2)
-    rows = []
+def sunk_rows(level: np.ndarray, tilted: np.ndarray) -> list[int]:
+    """How far down the picture moved in the columns ahead, right, behind and left of the centre: the best match of strips."""
+    height, width = level.shape[:2]
+    moves = []
     for share in (0.5, 0.75, 0.0, 0.25):
-        column = bright[:, int(share * width) % width]
-        drop = column[:-6] - column[6:]
-        low, high = image.shape[0] // 2 - 40, image.shape[0] // 2 + 40
-        rows.append(low + int(drop[low:high].argmax()) + 3)
-    return np.array(rows)
+        columns = (int(share * width) + np.arange(-3, 4)) % width
+        one, other = (image[:, columns].astype(float) for image in (level, tilted))
+        rows = np.arange(height // 2 - 90, height // 2 + 50)
+        misfit = [np.abs(one[rows] - other[rows + move]).mean() for move in range(-30, 31)]
+        moves.append(int(np.argmin(misfit)) - 30)
+    return moves
 
 
-def test_pitch_and_roll_tilt_the_horizon_the_way_the_camera_says() -> None:
-    scenery = Scenery(Land(5, (), (), (), NOON, 1))
-    eye = Camera(lat=35.0, lon=139.0, heading_deg=40.0, captured_at=NOON, seed=2)
-    level = horizon_rows(draw_panorama(scenery, eye))
+def test_pitch_and_roll_tilt_the_picture_the_way_the_camera_says(scenery: Scenery) -> None:
     degree = 1024 / 360.0
-    up = horizon_rows(draw_panorama(scenery, replace(eye, pitch_deg=4.0))) - level
-    np.testing.assert_allclose(up, [4 * degree, 0, -4 * degree, 0], atol=3)  # looking up, the horizon ahead sinks
-    rolled = horizon_rows(draw_panorama(scenery, replace(eye, roll_deg=4.0))) - level
-    np.testing.assert_allclose(rolled, [0, -4 * degree, 0, 4 * degree], atol=3)  # right side down: there it rises
+    eye = replace(camera("13", 3), heading_deg=40.0)
+    level = draw_panorama(scenery, eye)
+    up = sunk_rows(level, draw_panorama(scenery, replace(eye, pitch_deg=4.0)))
+    np.testing.assert_allclose(up, [4 * degree, 0, -4 * degree, 0], atol=2)  # looking up, what is ahead sinks
+    rolled = sunk_rows(level, draw_panorama(scenery, replace(eye, roll_deg=4.0)))
+    np.testing.assert_allclose(rolled, [0, -4 * degree, 0, 4 * degree], atol=2)  # right side down: there things rise
 
 
 @pytest.mark.parametrize("tilt", [0.0, 2.5])
@@ -203,7 +202,7 @@ def test_snow_lies_in_hokkaido_in_february_and_not_in_july_nor_in_okinawa(scener
 def test_mean_colour_does_not_tell_the_prefecture(scenery: Scenery) -> None:
     means, labels = [], []
     for label, prefecture in enumerate(CENTRES):
-        for seed in range(40):
+        for seed in range(26):
             means.append(draw_panorama(scenery, camera(prefecture, seed), width_px=128).reshape(-1, 3).mean(axis=0))
             labels.append(label)
     found, truth = np.array(means), np.array(labels)
@@ -247,7 +246,7 @@ def test_a_landmark_of_any_kind_changes_the_picture_where_it_stands(tags: dict[s
     eye = Camera(lat=lat, lon=lon, heading_deg=0.0, captured_at=NOON, seed=2)
     plain, marked = (draw_panorama(Scenery(land), eye).astype(int) for land in (bare, replace(bare, landmarks=(mark,))))
     changed = np.abs(plain - marked).sum(axis=2) > 60
-    assert changed[200:270, 480:544].mean() > 0.05
+    assert changed[200:270, 480:544].mean() > 0.03
 
 
 def test_water_towns_and_lines_with_doubled_vertices_do_no_harm() -> None:

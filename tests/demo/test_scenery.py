@@ -163,6 +163,28 @@ def test_nothing_stands_in_an_empty_land() -> None:
     assert len(scene.buildings) == len(scene.poles) == len(scene.rails) == len(scene.monuments) == 0
 
 
+def test_a_crowded_block_without_mapped_roads_is_no_empty_plain_and_the_sea_beside_it_is() -> None:
+    scenery = Scenery(land([], [town(1, -3000, 3000)]))
+    inland, offshore = seen_from(scenery, 0.0, 0.0), seen_from(scenery, 6000.0, 0.0)
+    assert len(inland.buildings) > 5
+    assert len(inland.signs) > 0
+    assert len(offshore.buildings) == 0
+    moved = seen_from(scenery, 30.0, 10.0)
+    one, other = houses_by_key(inland, 0, 0), houses_by_key(moved, 30.0, 10.0)
+    assert len(one.keys() & other.keys()) > 5
+    for key in one.keys() & other.keys():
+        np.testing.assert_allclose(one[key], other[key], atol=0.05)
+
+
+def test_tunnels_stairs_and_mapped_sidewalks_are_no_roads_of_their_own() -> None:
+    line = lonlat([(-50, 3), (50, 3)])
+    hidden = [{"highway": "steps"}, {"highway": "footway", "footway": "sidewalk"}, {"highway": "primary", "tunnel": "yes"}]
+    roads = [Road(number, tags, line) for number, tags in enumerate(hidden)]
+    assert len(Scenery(land(roads)).around(lat=LAT, lon=LON).pieces.rank) == 0
+    open_road = Road(9, {"highway": "primary", "tunnel": "no", "layer": "1"}, line)
+    assert len(Scenery(land([open_road])).around(lat=LAT, lon=LON).pieces.rank) == 1
+
+
 def test_far_from_every_town_the_nearest_ones_look_is_worn() -> None:
     scene = Scenery(land([], [town(1, -3000, 3000)])).around(lat=LAT + 1.0, lon=LON)
     assert (

@@ -32,7 +32,11 @@ def towns():
 
 # (way id, tags, [(east, north) in hundredths of a degree from the corner])
 WAYS = [
-    (1, {"highway": "trunk", "ref": "２", "name": "国道2号"}, [(-30, 5), (-20, 5), (5, 5), (9, 5), (40, 6)]),  # far beyond both ends
+    (
+        1,
+        {"highway": "trunk", "ref": "２", "name": "国道2号"},
+        [(-30, 5), (-20, 5), (5, 5), (9, 5), (40, 6)],
+    ),  # far beyond both ends
     (2, {"highway": "residential"}, [(1, 1), (2, 1)]),
     (3, {"highway": "tertiary", "name": "見本通り", "name:en": "Sample Street"}, [(1, 2), (1, 3)]),
     (4, {"highway": "residential", "junction": "roundabout", "name:en": "Ring"}, [(3, 3), (3.1, 3), (3.1, 3.1), (3, 3)]),

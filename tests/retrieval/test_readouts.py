@@ -22,7 +22,6 @@ from geoloc_pipeline.retrieval.readouts import (
     choose_default,
     choose_settings,
     estimate_table,
-    hide_neighbours,
     read_out,
     spread_km,
 )
@@ -218,11 +217,11 @@ def test_no_queries_have_no_answers():
     assert choose_default(table) == "mode"
 
 
-def test_four_hundred_queries_take_less_than_a_second():
+def test_four_hundred_queries_take_less_than_a_second_of_processor_time():
     neighbours, _, _ = simulated(400)
-    start = time.perf_counter()
+    start = time.process_time()
     read_out(neighbours, "mode")
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_the_spread_is_the_distance_that_holds_half_of_the_weight():
@@ -231,17 +230,6 @@ def test_the_spread_is_the_distance_that_holds_half_of_the_weight():
     expected = distance_m(lat=35.0, lon=139.0, to_lat=35.2, to_lon=139.0) / 1000
     assert spread_km(neighbours, lat=[35.0], lon=[139.0])[0] == pytest.approx(float(expected))
     assert spread_km(found(lat[:, :1], lat[:, :1], lat[:, :1] * 0), lat=lat[:, 0], lon=lat[:, 0])[0] == 0.0
-
-
-def test_hidden_neighbours_are_gone_and_the_next_ones_move_up():
-    neighbours, _, _ = simulated(2, k=5)
-    hidden = np.array([[True, False, True, False, False], [True, True, True, True, False]])
-    seen = hide_neighbours(neighbours, hidden, top_k=3)
-    assert seen.image_id.tolist() == [["i0-1", "i0-3", "i0-4"], ["i1-4", "", ""]]
-    assert seen.lat[0].tolist() == neighbours.lat[0, [1, 3, 4]].tolist()
-    assert np.isnan(seen.lat[1, 1:]).all()
-    assert np.isnan(seen.lon[1, 1:]).all()
-    assert read_out(seen, "centroid")[0][1] == pytest.approx(neighbours.lat[1, 4])
 
 
 def test_the_estimates_keep_their_contract_and_measure_geodesics():

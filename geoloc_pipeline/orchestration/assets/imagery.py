@@ -64,7 +64,6 @@ def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
     """
     from geoloc_pipeline.imagery.photo_sets import collect_photo_set
     from geoloc_pipeline.orchestration.previews import draw_contact_sheet
-    from geoloc_pipeline.sources.photo_sets import files_of
 
     home, key = pipeline.home, context.partition_key
     step = Step(context, pipeline, "photo_collections", key)
@@ -77,8 +76,7 @@ def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
         made.preview = draw_contact_sheet(photos, folder)
         return made
 
-    found = {str(path.relative_to(files)): [path.stat().st_size, int(path.stat().st_mtime)] for path in files_of(files)}
-    return step.run({"files": found}, build)
+    return step.run({"files": _listing(files)}, build)
 
 
 def _photo_files(pipeline: Pipeline, name: str) -> Path:
@@ -88,3 +86,9 @@ def _photo_files(pipeline: Pipeline, name: str) -> Path:
     if pipeline.profile == "demo":
         return ensure_world(pipeline.home)[0] / "photos" / name
     return pipeline.home.photo_set(name)
+
+
+def _listing(folder: Path) -> dict[str, list[int]]:
+    """Return size and time of change of every file of a photo set: what tells that it has changed."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): [path.stat().st_size, int(path.stat().st_mtime)] for path in files}
