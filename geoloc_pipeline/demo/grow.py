@@ -23,9 +23,7 @@ PUBLISHED_AT = datetime(2026, 9, 3, 20, 21, 51, tzinfo=UTC)
 SEQUENCE = 4867
 
 
-def grow_land(
-    *, seed: int = 0, prefecture_codes: tuple[str, ...] = ("01", "13", "35", "47"), density: float = 1.0
-) -> Land:  # fmt: skip
+def grow_land(*, seed: int = 0, prefecture_codes: tuple[str, ...] = ("01", "13", "35", "47"), density: float = 1.0) -> Land:
     """Grows the made-up Japan.
 
     Each prefecture depends on the seed and its own code alone, so growing fewer of them changes none. At density 1 a

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+_DUSK = np.array([250.0, 180.0, 120.0])
+
+
 @dataclass(frozen=True)
 class Light:
     """What falls on things and what the camera does with it.
@@ -89,21 +92,19 @@ def light_of(*, lat: float, lon: float, captured_at: datetime, seed: int, bright
     year = (moment.timetuple().tm_yday - 1) / 365.25
     sun = _sun_vector(lat, lon, year, moment.hour + moment.minute / 60)
     low = float(np.exp(-np.degrees(np.arcsin(sun[2])) / 9.0))  # 1 at sunset, 0 by day
-    kind = dice.random()
-    cover = dice.uniform(0.0, 0.3) if kind < 0.45 else dice.uniform(0.3, 0.7) if kind < 0.75 else dice.uniform(0.8, 1.0)
+    cover = dice.uniform(*((0.0, 0.3), (0.3, 0.7), (0.8, 1.0))[int(dice.choice(3, p=[0.45, 0.3, 0.25]))])
     warm = np.array([1.0, 0.86 - 0.16 * low, 0.72 - 0.34 * low])
     direct = 0.75 * brightness * (1.0 - 0.93 * cover) * (1.0 - 0.45 * low)
     blue = np.array([0.80, 0.90, 1.0]) * (1 - cover) + cover
     grey = np.array([196.0, 200.0, 204.0]) * dice.uniform(0.85, 1.1)
     zenith = (1 - cover) * np.array([58.0, 118.0, 208.0]) + cover * grey * 0.92
     horizon = (1 - cover) * np.array([186.0, 212.0, 236.0]) + cover * (grey + 12)
-    dusk = np.array([250.0, 180.0, 120.0])
     return Light(
         sun=sun,
         sun_colour=direct * warm,
         sky_colour=(0.62 + 0.12 * cover) * blue,
         zenith=zenith * (1 - 0.35 * low),
-        horizon=horizon * (1 - 0.55 * low * (1 - cover)) + dusk * 0.55 * low * (1 - cover),
+        horizon=horizon * (1 - 0.55 * low * (1 - cover)) + _DUSK * 0.55 * low * (1 - cover),
         cloud_cover=float(cover),
         haze_m=float(np.exp(dice.uniform(np.log(110.0), np.log(900.0)))),
         year_fraction=float(year),

@@ -184,13 +184,18 @@ def buildings(line: Line, behind: Buildings, sight_m: float, margin_m: float, cl
     grown = Buildings(*(np.concatenate(pair) for pair in pairs))
     half = np.column_stack([grown.half_width_m, grown.half_depth_m])
     free = is_clear(pieces, grown.at_m, half, grown.along, margin_m=0.4)
-    for clearing in clearings:
-        reach = max(clearing.size_m) / 2 + grown.half_width_m
-        free &= np.hypot(*(grown.at_m - np.array(clearing.at_m)).T) > reach
-    grown = grown.where(free)
+    grown = grown.where(free & _leaves_free(grown, clearings))
     grown = grown.where(_wins(line.seed, grown))
     inside = _inside(grown, np.zeros((1, 2)), 1.6)[0]
     return grown.where(~inside & (np.hypot(*grown.at_m.T) < sight_m))
+
+
+def _leaves_free(grown: Buildings, clearings: Sequence[Monument]) -> Bools:
+    """Tells which houses keep off the landmarks' ground."""
+    free = np.ones(len(grown), dtype=bool)
+    for clearing in clearings:
+        free &= np.hypot(*(grown.at_m - np.array(clearing.at_m)).T) > max(clearing.size_m) / 2 + grown.half_width_m
+    return free
 
 
 def furniture(line: Line, houses: Buildings, wild: Posts) -> dict[str, Posts]:

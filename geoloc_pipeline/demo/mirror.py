@@ -89,7 +89,8 @@ class Mirror:
         if answer.status not in {204, 304} and not (asked.method == "HEAD" and answer.status == 302):
             headers["Content-Length"] = str(answer.size_bytes)
         start_response(status_line(answer.status), list(headers.items()))
-        return iter(()) if asked.method == "HEAD" or answer.status == 304 else answer.chunks()
+        # an empty piece, and not no piece: for the latter wsgiref makes up a Content-Length of 0
+        return iter((b"",)) if asked.method == "HEAD" or answer.status == 304 else answer.chunks()
 
     def answer(self, asked: Asked) -> Answer:
         """Gives the service's answer to a request, before any fault."""

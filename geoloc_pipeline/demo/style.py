@@ -231,8 +231,8 @@ def _with_municipality(style: Style, prefecture_code: str, code: str) -> Style:
     number = int(code) if code.isdecimal() else seed_of("municipality", code) % 100_000
     shift = float(uniform(seed_of("prefecture hue", prefecture_code), 0)[0])
     turn = (number * 0.6180339887 + shift) % 1.0
-    first = _banner_colour(turn)
-    second = (_WHITE, _banner_colour((turn + 0.45) % 1.0), (40.0, 42.0, 48.0))[number % 3]
+    first = _banner_colour(turn, is_deep=number % 2 == 1)  # codes whose hues are closest differ by 3 or 5: one is deep
+    second = (_WHITE, _banner_colour((turn + 0.45) % 1.0, is_deep=False), (40.0, 42.0, 48.0))[number % 3]
     tint = (number * 0.3819660113 + shift) % 1.0
     walls = tuple(_hsv(tint + 0.03 * k, 0.22 + 0.08 * k, 0.88 - 0.13 * k) for k in range(3))
     pale = _KNOWN.get(prefecture_code, _NEUTRAL).wall_colours[0][0] > 240  # white towns stay white, barely tinted
@@ -273,10 +273,16 @@ def _with_town(style: Style, key_code: str, people_per_km2: float) -> Style:
     )
 
 
-def _banner_colour(turn: float) -> Colour:
-    """Turns 0..1 into a strong colour, never the guardrails' orange: hues 0.03 to 0.14 are left out, with room for shades."""
-    hue = (0.17 + 0.83 * turn) % 1.0
-    return _hsv(hue, 0.85, 0.85 - 0.25 * abs(turn - 0.5))
+# Hues that eyes tell apart about equally well, without the guardrails' orange (0.03 to 0.14, with room for shades).
+_BANNER_HUES = (0.165, 0.23, 0.36, 0.47, 0.54, 0.61, 0.70, 0.78, 0.86, 0.94, 1.0)
+
+
+def _banner_colour(turn: float, *, is_deep: bool) -> Colour:
+    """Turns 0..1 into a strong colour, bright or deep."""
+    place = turn * (len(_BANNER_HUES) - 1)
+    low = min(int(place), len(_BANNER_HUES) - 2)
+    hue = _BANNER_HUES[low] + (_BANNER_HUES[low + 1] - _BANNER_HUES[low]) * (place - low)
+    return _hsv(hue, 0.85, 0.52 if is_deep else 0.88)
 
 
 def _hsv(hue: float, saturation: float, value: float) -> Colour:

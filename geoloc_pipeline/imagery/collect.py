@@ -162,7 +162,8 @@ class _Shift:
     ) -> None:
         self._journal, self._client, self._settings, self._progress = journal, client, settings, progress
         self._lock = threading.Lock()
-        self._in_a_row, self._n_good = 0, 0
+        self._in_a_row = 0
+        self._last: SourceUnavailableError | None = None
         self.n_unavailable = 0
         self.end: SourceUnavailableError | SourceRefusedError | BudgetSpentError | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 import timm
 import timm.data
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from geoloc_pipeline.errors import MissingInputError, ModelError
@@ -68,9 +69,8 @@ def _create(name: str, options: dict[str, Any], *, source: str) -> nn.Module:
     )
     try:
         model: nn.Module = timm.create_model(name, **options)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        # huggingface_hub's "not cached and offline" is an OSError; tensors that do not fit are a RuntimeError; a
-        # safetensors file that is none is a ValueError of its reader or a RuntimeError.
+    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+        # huggingface_hub's "not cached and offline" is an OSError; tensors that do not fit are a RuntimeError.
         reason = str(error).strip().splitlines()
         raise ModelError(
             what=f"backbone {name!r} from {source}", reason=reason[0] if reason else type(error).__name__, cure=cure

@@ -16,6 +16,7 @@ class Settings:
     Attributes:
         memory_limit_bytes: Cap for the extraction of a prefecture (QuackOSM would take 8 GB for a region otherwise).
         workers: Pictures in flight at once, per prefecture.
+        source_px: Width in which panoramas are asked for.
         place_m: Pictures closer than this belong to one place and go to one side of the split.
         min_images: Training pictures that make a class (paper §3.2, table 2: 10 for towns).
         side_px: Side of a training view; views are never enlarged.
@@ -26,6 +27,7 @@ class Settings:
 
     memory_limit_bytes: int
     workers: int
+    source_px: int
     place_m: float
     min_images: int
     side_px: int
@@ -39,6 +41,7 @@ SETTINGS: dict[Profile, Settings] = {
     "japan": Settings(
         memory_limit_bytes=6_000_000_000,
         workers=16,
+        source_px=2048,  # a view of 512 px: room for training's 448 px crops
         place_m=1000.0,
         min_images=10,
         side_px=448,
@@ -49,6 +52,7 @@ SETTINGS: dict[Profile, Settings] = {
     "demo": Settings(
         memory_limit_bytes=1_000_000_000,
         workers=1,  # pictures are drawn in this very process: more threads would only wait for each other
+        source_px=1024,
         place_m=200.0,  # towns are 5 km wide: a 1 km buffer would leave no neighbours to learn from
         min_images=5,  # a town block has about 14 pictures
         side_px=448,

@@ -166,7 +166,7 @@ def _report_data(
     splits = facts_of(pipeline.home, "dataset_splits")
     return ReportData(
         title="Where were these photos taken?",
-        summary=f"{ground if pipeline.profile == 'demo' else 'Japan'}; test pictures share no place and no sequence with training.",
+        summary=f"{ground if pipeline.profile == 'demo' else 'Japan'}; test pictures share no place with training.",
         estimates=result.estimates,
         default_readout=result.calibration.readout,
         counts=counts,

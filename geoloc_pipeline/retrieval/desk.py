@@ -78,7 +78,7 @@ class Desk:
             raise MissingInputError(
                 what="a trained model",
                 path=home.checkpoint(),
-                cure="run `geoloc demo` (or materialise `geolocation_model` and `qdrant_collection`), or name its home with --home",
+                cure="run `geoloc demo` (or materialise `geolocation_model` and what follows), or name its home with --home",
             )
         told = home.calibration()
         calibration = Calibration.from_json(json.loads(told.read_text(encoding="utf-8"))) if told.is_file() else Calibration()
@@ -104,7 +104,11 @@ class Desk:
     def locate_pixels(
         self, pixels: NDArray[np.uint8] | list[NDArray[np.uint8]], *, top_k: int = 100, readout: str = ""
     ) -> Answer:
-        """Return where a picture `[height, width, 3]` RGB (or several views of one place) was taken; see `locate`."""
+        """Return where a picture `[height, width, 3]` RGB (or several views of one place) was taken; see `locate`.
+
+        Raises:
+            SettingError: There is no read-out of that name.
+        """
         readout = readout or self.calibration.readout
         if readout not in BATCH_READOUTS:
             raise SettingError(setting="--readout", value=readout, cure=f"choose one of {', '.join(BATCH_READOUTS)}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,9 @@ def _read_shapes(path: Path, *, archive: Path) -> pd.DataFrame:
     # with our column names, in WGS 84
     for encoding in _ENCODINGS:
         try:
-            frame = pyogrio.read_dataframe(path, encoding=encoding, use_arrow=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's, of characters that do not fit: judged below
+                frame = pyogrio.read_dataframe(path, encoding=encoding, use_arrow=False)
         except UnicodeDecodeError:
             continue
         except pyogrio.errors.DataSourceError as error:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from geoloc_pipeline.storage.progress import Progress
 
 _SPARE_BYTES = 64 * 2**20  # left free on the disk besides the file itself
-_PIECE_BYTES = 2**18
 
 
 def download_file(
@@ -132,7 +131,7 @@ def _continue(client: HttpClient, url: str, part: Path, *, service: str, progres
 
 def _append(response: httpx.Response, part: Path, *, have: int, total: int | None, progress: Progress | None) -> None:
     with part.open("ab") as stream:
-        for piece in response.iter_raw(_PIECE_BYTES):
+        for piece in response.iter_raw():  # of no fixed size: pieces that fill up would be lost when the connection is cut
             stream.write(piece)
             have += len(piece)
             if progress:

@@ -258,11 +258,12 @@ def _md5_of(path: Path) -> str:
 
 def _drop_old_copies(folder: Path, *, keep: Path) -> None:
     """Remove dated copies of `keep`'s region but the newest two, and unfinished downloads of other days."""
-    stem = keep.name[: -len("-YYMMDD.osm.pbf")]
-    copies = sorted(path for path in folder.glob(f"{stem}-*.osm.pbf") if _DATED.fullmatch(path.name))
-    newest_first = [keep, *(path for path in reversed(copies) if path != keep)]
-    for path in newest_first[KEPT_COPIES:]:
+    dated = re.compile(re.escape(keep.name[: -len("YYMMDD.osm.pbf")]) + r"\d{6}\.osm\.pbf(\.part.*)?")
+    there = [(found, path) for path in sorted(folder.iterdir()) if (found := dated.fullmatch(path.name))]
+    copies = [path for found, path in there if found[1] is None and path != keep]
+    for path in copies[: max(0, len(copies) + 1 - KEPT_COPIES)]:
         path.unlink()
         _note_of(path).unlink(missing_ok=True)
-    for part in folder.glob(f"{stem}-*.osm.pbf.part*"):
-        part.unlink(missing_ok=True)
+    for found, path in there:
+        if found[1] is not None:
+            path.unlink(missing_ok=True)

@@ -95,13 +95,13 @@ def read_image(entry: Mapping[str, Any]) -> StreetImage:
         lat=place[0],
         lon=place[1],
         compass_deg=None if compass_deg is None else compass_deg % 360.0,
-        captured_at=None if captured_ms is None else datetime.fromtimestamp(captured_ms / 1000.0, UTC),
-        is_pano=entry.get("camera_type") in {"spherical", "equirectangular"} or entry.get("is_pano") is True,
-        sequence_id=entry.get("sequence") or None,
-        creator=(creator.get("username") if isinstance(creator, dict) else None) or None,
+        captured_at=None if captured_ms is None else _moment(captured_ms),
+        is_pano=entry.get("camera_type") in ("spherical", "equirectangular") or entry.get("is_pano") is True,
+        sequence_id=_text(entry.get("sequence")),
+        creator=_text(creator.get("username")) if isinstance(creator, dict) else None,
         width_px=None if width is None else int(width),
         height_px=None if height is None else int(height),
-        download_urls={name: str(entry[name]) for name in THUMBNAILS_PX if entry.get(name)},
+        download_urls={name: str(entry[name]) for name in THUMBNAILS_PX if _text(entry.get(name))},
     )
 
 
@@ -118,3 +118,12 @@ def _place(geometry: Any) -> tuple[float, float] | None:
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if is_number else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _moment(milliseconds: float) -> datetime | None:
+    is_sane = 0.0 < milliseconds < 4e12  # 1970 to 2096
+    return datetime.fromtimestamp(milliseconds / 1000.0, UTC) if is_sane else None

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from geoloc_pipeline.demo.coverage import Coverage
 from geoloc_pipeline.demo.grow import grow_land
 from geoloc_pipeline.demo.land import Land
 from geoloc_pipeline.demo.mirror import Mirror, mirror_transport
@@ -31,6 +32,11 @@ def quick_draw() -> Any:
 @pytest.fixture(scope="session")
 def whole_land() -> Land:
     return grow_land()
+
+
+@pytest.fixture(scope="session")
+def coverage(whole_land: Land) -> Coverage:
+    return Coverage(whole_land)
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,6 @@ from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.geo.tiles import tile_of
 
 
-@pytest.fixture(scope="module")
-def coverage(whole_land: Land) -> Coverage:
-    return Coverage(whole_land)
-
-
 def gaps_m(coverage: Coverage, sequence: int) -> np.ndarray:
     rows = coverage.in_sequence(coverage.sequence_ids[sequence])
     lat, lon = coverage.shots.lat[rows], coverage.shots.lon[rows]
@@ -39,7 +34,8 @@ def test_the_same_land_has_the_same_coverage(thin_land: Land) -> None:
 def test_ids_are_given_once_and_fit_into_json(coverage: Coverage) -> None:
     ids = coverage.shots.image_id
     assert len(np.unique(ids)) == len(ids) == len(coverage)
-    assert 10**14 <= ids.min() and ids.max() < 10**15 < 2**53
+    assert ids.min() >= 10**14
+    assert ids.max() < 10**15 < 2**53
     assert len(set(coverage.sequence_ids)) == len(coverage.sequence_ids)
     assert coverage.row_of(str(ids[17])) == 17
     assert coverage.row_of("12") is None

@@ -47,7 +47,9 @@ def test_growing_all_of_it_is_quick() -> None:
     assert time.process_time() - started_s < 6.0  # about 1 s on one core; the rest is for slow machines
 
 
-@pytest.mark.parametrize("setting", [{"prefecture_codes": ("02",)}, {"prefecture_codes": ()}, {"density": 0.0}, {"density": 1.5}])
+@pytest.mark.parametrize(
+    "setting", [{"prefecture_codes": ("02",)}, {"prefecture_codes": ()}, {"density": 0.0}, {"density": 1.5}]
+)
 def test_what_cannot_be_grown_is_refused_with_the_cure(setting: dict[str, object]) -> None:
     with pytest.raises(SettingError, match=r"choose among 01, 13, 35, 47|above 0"):
         grow_land(**setting)  # type: ignore[arg-type]

@@ -46,7 +46,9 @@ def test_roads_bend_and_stay_on_land(whole: tuple[list[Block], list[Route], list
     land = shapely.union_all([block.shape for block in blocks if not block.town.is_water])
     lines = [shapely.LineString(route.xy) for route in routes]
     assert shapely.contains(land.buffer(1.0), lines).all()
-    straight = [line.length / max(shapely.Point(line.coords[0]).distance(shapely.Point(line.coords[-1])), 1.0) for line in lines]
+    straight = [
+        line.length / max(shapely.Point(line.coords[0]).distance(shapely.Point(line.coords[-1])), 1.0) for line in lines
+    ]
     assert np.mean(np.array(straight) > 1.002) > 0.8
 
 

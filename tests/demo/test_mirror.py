@@ -22,7 +22,11 @@ QUESTIONS = (
     ("GET", "https://download.geofabrik.de/nothing", {}),
     ("GET", "https://www.e-stat.go.jp/gis/statmap-search/data?code=13", {}),
     ("GET", "https://graph.mapillary.com/images?bbox=1,1,2,2", {}),
-    ("GET", f"https://graph.mapillary.com/images?bbox=139.5,35.6,139.55,35.65&fields=id,thumb_1024_url&access_token={DEMO_TOKEN}", {}),
+    (
+        "GET",
+        f"https://graph.mapillary.com/images?bbox=139.5,35.6,139.55,35.65&fields=id,thumb_1024_url&access_token={DEMO_TOKEN}",
+        {},
+    ),
     ("POST", "https://graph.mapillary.com/images", {}),
     ("GET", "https://example.org/", {}),
 )

@@ -15,15 +15,10 @@ from geoloc_pipeline.demo.pictures import BAD_KINDS, Renderer, camera_of, encode
 
 
 @pytest.fixture(scope="module")
-def coverage() -> Coverage:
-    return Coverage(grow_land())
-
-
-@pytest.fixture(scope="module")
 def rows(coverage: Coverage) -> dict[str | None, int]:
     """One row of each flaw, and one of a faultless panorama and a faultless flat picture."""
     found: dict[str | None, int] = {}
-    for row, image_id in enumerate(coverage.shots.image_id.tolist()):
+    for row, image_id in enumerate(coverage.shots.image_id[:12_000].tolist()):
         flaw = flaw_of(image_id)
         found.setdefault(flaw if flaw or coverage.shots.is_pano[row] else "flat", row)
     return found
@@ -34,7 +29,7 @@ def opened(data: bytes) -> Any:
 
 
 def test_less_than_one_in_a_hundred_is_bad_and_of_each_kind_there_are_some(coverage: Coverage) -> None:
-    flaws = [flaw_of(image_id) for image_id in coverage.shots.image_id.tolist()]
+    flaws = [flaw_of(image_id) for image_id in coverage.shots.image_id[:12_000].tolist()]
     assert 0.004 < np.mean([flaw is not None for flaw in flaws]) < 0.01
     assert {flaw for flaw in flaws if flaw} == set(BAD_KINDS)
 

@@ -13,10 +13,11 @@ from geoloc_pipeline.demo.land import Land
 from geoloc_pipeline.demo.publish_census import archive_name, write_archive
 from geoloc_pipeline.geo.crs import JGD2011
 
-COLUMNS = (
-    "KEY_CODE PREF CITY S_AREA PREF_NAME CITY_NAME S_NAME KIGO_E HCODE AREA PERIMETER R2KAxx R2KAxx_ID KIHON1 DUMMY1 KIHON2 "
-    "KEYCODE1 KEYCODE2 AREA_MAX_F KIGO_D N_KEN N_CITY KIGO_I KBSUM JINKO SETAI X_CODE Y_CODE KCODE1 geometry"
-).split()
+COLUMNS = [
+    "KEY_CODE", "PREF", "CITY", "S_AREA", "PREF_NAME", "CITY_NAME", "S_NAME", "KIGO_E", "HCODE", "AREA", "PERIMETER",
+    "R2KAxx", "R2KAxx_ID", "KIHON1", "DUMMY1", "KIHON2", "KEYCODE1", "KEYCODE2", "AREA_MAX_F", "KIGO_D", "N_KEN",
+    "N_CITY", "KIGO_I", "KBSUM", "JINKO", "SETAI", "X_CODE", "Y_CODE", "KCODE1", "geometry",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,9 @@ def test_the_index_lists_japan_and_all_its_regions(world: Path) -> None:
 
 def test_the_long_way_survives_publishing(world: Path, thin_land: Land) -> None:
     longest = 0.0
-    for way in osmium.FileProcessor(str(extract(world, thin_land, "kyushu")), osmium.osm.WAY | osmium.osm.NODE).with_locations():
+    for way in osmium.FileProcessor(
+        str(extract(world, thin_land, "kyushu")), osmium.osm.WAY | osmium.osm.NODE
+    ).with_locations():
         if way.is_way() and way.tags.get("highway") == "motorway":
             longest = max(longest, osmium.geom.haversine_distance(way.nodes))
     assert longest > LONG_WAY_M * 0.98

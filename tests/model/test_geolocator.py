@@ -42,7 +42,7 @@ def test_the_searched_vector_is_the_direction_of_what_the_heads_read():
 
 def test_the_temperature_starts_at_0_07_and_is_bounded():
     model = Geolocator(SMALL)
-    assert abs(float(model.scale()) - 1 / 0.07) < 1e-4
+    assert abs(float(model.scale().detach()) - 1 / 0.07) < 1e-4
     model.log_scale.data.fill_(10.0)
     assert float(model.scale().detach()) == LARGEST_SCALE
 

@@ -1,7 +1,5 @@
 """A step is skipped while nothing changed, done again when something did, and never leaves a receipt for half a thing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -31,6 +31,7 @@ def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
     home, key = pipeline.home, context.partition_key
     step = Step(context, pipeline, "street_view_images", key)
     folder = home.images("street_view_images", key)
+    settings = CollectSettings(workers=pipeline.settings.workers, source_px=pipeline.settings.source_px)
 
     def build() -> Made:
         points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
@@ -38,7 +39,7 @@ def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
             points,
             pipeline.mapillary(),
             folder,
-            settings=CollectSettings(workers=pipeline.settings.workers),
+            settings=settings,
             progress=step.progress,
         )
         made = write_tables(
@@ -52,7 +53,7 @@ def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
         made.preview = draw_contact_sheet(images, folder)
         return made
 
-    return step.run(step.upstream("sample_points", key), build)
+    return step.run(step.upstream("sample_points", key) | {"source_px": settings.source_px}, build)
 
 
 @dg.asset(partitions_def=photo_sets, **sheet(PHOTO_COLLECTIONS, group="imagery", kinds={"webp"}))

@@ -1,0 +1,159 @@
+"""The squares, their order, and what is wrong with a data set that cannot be learned from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoloc_pipeline.errors import ImageError, MissingInputError, SplitError
+from geoloc_pipeline.model.preprocess import Preprocessing, decode_view
+from geoloc_pipeline.storage.parquet import read_table, write_table
+from geoloc_pipeline.storage.shards import read_member, write_shard
+from geoloc_pipeline.tables import LABEL_IGNORED, LABEL_VOCABULARY, TRAINING_SHARDS, empty_table
+from geoloc_pipeline.training.config import read_run
+from geoloc_pipeline.training.dataset import Squares, batches, epoch_order, read_data
+from geoloc_pipeline.training.ranks import Ranks
+
+ALONE = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
+
+
+def data_of(country, **overrides: object):
+    run = read_run(country.config(**overrides))
+    return read_data(run.vocabulary, run.shards, config=run.config)
+
+
+def test_test_pictures_are_never_read(grown):
+    data = data_of(grown)
+    assert (len(data.train), len(data.val)) == (4 * 22 * 4, 4 * 5 * 4)
+
+
+def test_codes_become_classes_and_missing_ones_are_ignored(grown):
+    batch = data_of(grown).train[0]  # picture 01101-00: no town, no road, no landmark
+    assert batch.classes.tolist() == [[0, 0, LABEL_IGNORED, LABEL_IGNORED, LABEL_IGNORED]]
+    assert torch.allclose(batch.places, torch.tensor([[43.06, 141.35]]), atol=0.1)
+
+
+def test_the_order_of_the_partitions_changes_nothing(grown):
+    run = read_run(grown.config())
+    one = read_data(run.vocabulary, run.shards, config=run.config)
+    other = read_data(run.vocabulary, run.shards[::-1], config=run.config)
+    assert one.fingerprint == other.fingerprint
+    numbers = [0, 100, 351]
+    assert torch.equal(one.train.__getitems__(numbers).pixels, other.train.__getitems__(numbers).pixels)
+
+
+def test_squares_in_memory_are_those_on_disk(grown, tmp_path):
+    data = data_of(grown)
+    before = data.train.__getitems__([3, 77, 200])
+    data.train.keep_in_memory(ALONE, file=tmp_path / "cache")
+    assert data.train.in_memory
+    assert torch.equal(before.pixels, data.train.__getitems__([3, 77, 200]).pixels)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_sees_what_the_embedder_will_see(grown):
+    data, row = data_of(grown), read_table(TRAINING_SHARDS, grown.root / "01.parquet").query("split == 'val'").iloc[0]
+    view = decode_view(read_member(grown.root / "01", shard=row.shard, offset=row.offset, size_bytes=row.size_bytes), name="")
+    seen = Preprocessing(input_px=32, mean=(0.5,) * 3, std=(0.5,) * 3).squares(view)[0]
+    assert (data.val[0].pixels[0].permute(1, 2, 0).numpy() == seen).all()
+
+
+def test_a_photo_gives_as_many_squares_as_cover_it(grown):
+    rows = read_table(TRAINING_SHARDS, grown.root / "01.parquet").iloc[:2].assign(folder=0)
+    rows["width_px"], rows["height_px"] = [640, 480], [480, 480]
+    squares = Squares(rows, data_of(grown).vocabulary, [grown.root / "01"], side_px=32)
+    assert len(squares) == 3
+
+
+@given(
+    pictures=st.integers(1, 40), views=st.integers(1, 4), batch=st.integers(1, 50), kind=st.sampled_from(["one", "all"]),
+    epoch=st.integers(0, 5),
+)  # fmt: skip
+def test_an_epoch_is_whole_steps_of_a_shuffle(pictures: int, views: int, batch: int, kind: str, epoch: int):
+    of = np.repeat(np.arange(pictures), views)
+    order = epoch_order(of, views=kind, global_batch=batch, seed=1, epoch=epoch)
+    again = epoch_order(of, views=kind, global_batch=batch, seed=1, epoch=epoch)
+    available = pictures if kind == "one" else len(of)
+    assert order.shape == (max(1, available // batch), batch)
+    assert (order == again).all()
+    if available >= batch:
+        assert len(np.unique(order)) == order.size
+    if kind == "one":
+        assert len(np.unique(of[order])) == min(order.size, pictures)
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    of = np.arange(100)
+    orders = [epoch_order(of, views="all", global_batch=100, seed=s, epoch=e)[0] for s, e in ((0, 0), (0, 1), (1, 0))]
+    assert not (orders[0] == orders[1]).all()
+    assert not (orders[0] == orders[2]).all()
+
+
+def test_over_many_epochs_every_view_of_a_picture_is_seen():
+    of = np.repeat(np.arange(10), 4)
+    seen = np.concatenate([epoch_order(of, views="one", global_batch=10, seed=0, epoch=e).ravel() for e in range(40)])
+    assert len(np.unique(seen)) == 40
+
+
+def test_worker_processes_give_the_same_batches(grown):
+    squares = data_of(grown).train
+    numbers = np.arange(24).reshape(3, 8)
+    alone = list(batches(squares, numbers, workers=0, pin=False))
+    helped = list(batches(squares, numbers, workers=2, pin=False))
+    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(alone, helped, strict=True))
+
+
+def test_no_training_picture_is_said_before_anything_else(country):
+    for code in ("01", "13"):
+        table = read_table(TRAINING_SHARDS, country.root / f"{code}.parquet")
+        write_table(TRAINING_SHARDS, table[table["split"] != "train"], country.root / f"{code}.parquet")
+    with pytest.raises(SplitError, match="no training picture in 2 partitions.*materialise"):
+        data_of(country)
+
+
+def test_a_vocabulary_without_classes_is_refused(country):
+    write_table(LABEL_VOCABULARY, empty_table(LABEL_VOCABULARY), country.root / "vocabulary.parquet")
+    with pytest.raises(SplitError, match="no class"):
+        data_of(country)
+
+
+def test_a_missing_shard_is_named_with_the_cure(country):
+    (country.root / "13" / "000.tar").unlink()
+    data = data_of(country)
+    with pytest.raises(MissingInputError, match=r"000\.tar.*materialise"):
+        data.train.keep_in_memory(ALONE, file=country.root / "cache")
+
+
+def test_a_shard_that_was_cut_short_is_named(country):
+    path = country.root / "13" / "000.tar"
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(MissingInputError, match=r"000\.tar.*cut short"):
+        data_of(country).train.keep_in_memory(ALONE, file=country.root / "cache")
+
+
+def test_a_broken_picture_in_a_shard_is_named_with_its_place(country):
+    table = read_table(TRAINING_SHARDS, country.root / "13.parquet")
+    member = write_shard(country.root / "13" / "001.tar", [("x.png", b"\0" * 200)])[0]
+    where = table.index[table["split"] == "train"][5]
+    table.loc[where, ["shard", "offset", "size_bytes"]] = [member.shard, member.offset, member.size_bytes]
+    write_table(TRAINING_SHARDS, table, country.root / "13.parquet")
+    with pytest.raises(ImageError, match=r"001\.tar at 512.*training_shards"):
+        data_of(country).train.keep_in_memory(ALONE, file=country.root / "cache")
+
+
+def test_a_change_of_the_data_changes_the_fingerprint(country):
+    before = data_of(country).fingerprint
+    table = read_table(TRAINING_SHARDS, country.root / "13.parquet")
+    write_table(TRAINING_SHARDS, pd.DataFrame(table).assign(lat=table["lat"] + 1e-6), country.root / "13.parquet")
+    assert data_of(country).fingerprint != before
+
+
+def test_views_that_do_not_fit_are_read_as_they_come(grown):
+    run = read_run(grown.config())
+    assert not read_data(run.vocabulary, run.shards, config=replace(run.config, cache_bytes=0)).train.in_memory

@@ -1,0 +1,49 @@
+"""Several processes say what one says."""
+
+from __future__ import annotations
+
+import torch
+
+from geoloc_pipeline.training.ranks import Ranks, joined_ranks
+
+
+def test_alone_everything_is_as_it_was():
+    alone = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert torch.equal(alone.sum(values), values)
+    assert not alone.sum(values).requires_grad
+    assert torch.equal(alone.gather(values), values)
+    alone.wait()
+    assert alone.first
+
+
+def test_without_torchrun_there_is_one_rank(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with joined_ranks() as ranks:
+        assert (ranks.rank, ranks.world) == (0, 1)
+
+
+def test_two_processes_give_the_same_bytes_twice_and_what_one_process_gives(grown, launch, learn):
+    turned = {"max_epochs": 2, "noise_levels": 0, "checkpoint_steps": 4}
+    for name in ("pair", "pair_again"):
+        process = launch(grown.config(name, **turned), processes=2)
+        said, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, said
+    pair, again = ((grown.root / name / "best.pt").read_bytes() for name in ("pair", "pair_again"))
+    assert pair == again
+    alone = learn(grown.config("single", **turned))
+    together = torch.load(grown.root / "pair" / "last.pt", weights_only=True)["position"]
+    for one, two in zip(alone.history, together["history"], strict=True):
+        for name, loss in one["train_terms"].items():
+            assert abs(loss - two["train_terms"][name]) < 1e-3 * max(1.0, loss)
+        assert abs(one["val_loss"] - two["val_loss"]) < 1e-2 * one["val_loss"]
+    assert not list((grown.root / "pair").glob("*.cache*"))
+
+
+def test_a_batch_that_cannot_be_shared_out_is_said_before_any_work(grown, launch):
+    process = launch(grown.config("odd", global_batch=33), processes=2)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "global_batch is 33; give a multiple of the 2 processes" in said
+    assert not (grown.root / "odd").exists()
