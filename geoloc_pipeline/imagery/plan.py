@@ -106,9 +106,7 @@ def _coverage_around(
 
     def read(item: tuple[tuple[int, int], list[Point]]) -> Coverage:
         (x, y), near = item
-        return within_reach(
-            read_coverage_tile(_tile(client, tiles_folder, edition, x=x, y=y), x=x, y=y), near, radius_m=radius_m
-        )
+        return within_reach(_tile(client, tiles_folder, edition, x=x, y=y), near, radius_m=radius_m)
 
     parts: list[Coverage] = []
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
@@ -122,15 +120,16 @@ def _coverage_around(
     return Coverage.joined(parts)
 
 
-def _tile(client: MapillaryClient, tiles_folder: Path | None, edition: str, *, x: int, y: int) -> bytes:
+def _tile(client: MapillaryClient, tiles_folder: Path | None, edition: str, *, x: int, y: int) -> Coverage:
     if tiles_folder is None:
-        return client.coverage_tile(x=x, y=y)
+        return client.coverage_tile(x=x, y=y)[1]
     path = tiles_folder / (edition or "first") / f"{COVERAGE_ZOOM}-{x}-{y}.mvt"
-    if path.is_file():
-        return path.read_bytes()
-    content = client.coverage_tile(x=x, y=y)
-    write_bytes(path, content)
-    return content
+    try:
+        return read_coverage_tile(path.read_bytes(), x=x, y=y)
+    except (FileNotFoundError, ValueError):  # not kept, or spoilt on disk
+        content, coverage = client.coverage_tile(x=x, y=y)
+        write_bytes(path, content)
+        return coverage
 
 
 def _read_plan(path: Path, points: Sequence[Point]) -> list[Choice] | None:

@@ -7,6 +7,7 @@ Same pictures, same bytes; the archive is only read.
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from geoloc_pipeline.errors import ImageError, MissingInputError
 from geoloc_pipeline.storage.shards import read_member, write_shard
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 SHARD_BYTES = 192_000_000
 """A shard is closed when it has grown beyond this."""
 WEBP_QUALITY = 90  # paper §3.1, of the archive; once more here
-_WORKERS = 4  # OpenCV leaves Python's lock while it decodes and encodes
+WEBP_METHOD = 1  # half the time of the default (4) at the same PSNR, for 5 % more bytes
+_WORKERS = 4  # OpenCV and Pillow leave Python's lock while it decodes and encodes
 _LABELS = ("split", "lat", "lon", "prefecture_code", "municipality_code", "town_code", "road_id", "landmark_id")
 
 
@@ -191,8 +194,10 @@ def _view(name: str, pixels: NDArray[np.uint8], side_px: int) -> _View:
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".webp", np.ascontiguousarray(pixels), [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])[1]
-    return _View(name, pixels.shape[1], pixels.shape[0], encoded.tobytes())
+    stream = io.BytesIO()
+    rgb = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    rgb.save(stream, "webp", quality=WEBP_QUALITY, method=WEBP_METHOD)
+    return _View(name, rgb.width, rgb.height, stream.getvalue())
 
 
 @dataclass

@@ -110,8 +110,10 @@ def _groups(stratum: pd.Series[str], place: pd.Series[str], capture_group: pd.Se
             for item in roots[1:]:
                 root[item] = roots[0]
     owner = np.array([_root_of(root, item) for item in range(len(places))])
-    first = pd.Series(places).groupby(owner).agg(lambda names: min(names, key=_hash_of))
-    return pd.Series(first.loc[owner[which]].to_numpy(), index=place.index)
+    turn = np.argsort([_hash_of(name) for name in places.tolist()])
+    owners, first = np.unique(owner[turn], return_index=True)
+    name_of = places[turn][first]
+    return pd.Series(name_of[np.searchsorted(owners, owner[which])], index=place.index)
 
 
 def _root_of(root: list[int], item: int) -> int:

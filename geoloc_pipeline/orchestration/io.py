@@ -16,7 +16,7 @@ import dagster as dg
 
 from geoloc_pipeline.errors import MissingInputError
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.storage.atomic import write_bytes
+from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import WHOLE
 from geoloc_pipeline.storage.progress import Progress
 from geoloc_pipeline.storage.receipts import Receipt, fingerprint_of, is_current, read_receipt, write_receipt
@@ -36,13 +36,13 @@ class Made:
         files: Files that the content hash is taken over.
         bulk: More files; `files` already tell their content.
         facts: Plain facts for people and for the report (counts, versions); JSON-serialisable.
-        preview: PNG that the Dagster UI shows; None: no picture.
+        preview: What the Dagster UI shows: a PNG, or Markdown; None: nothing.
     """
 
     files: list[Path]
     bulk: list[Path] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    preview: bytes | None = None
+    preview: bytes | str | None = None
 
 
 @dataclass
@@ -118,10 +118,15 @@ class Step:
         made = build()
         seconds = round(time.monotonic() - started_s, 2)
         if made.preview:
-            write_bytes(home.preview(self.key, self.partition), made.preview)
+            write_text(home.preview(self.key, self.partition), self._as_markdown(made.preview))
         facts = {**made.facts, "seconds": seconds}
         receipt = write_receipt(path, inputs=inputs, files=made.files, bulk=made.bulk, root=home.root, metadata=facts)
         return self._report(receipt, seconds=seconds)
+
+    def _as_markdown(self, preview: bytes | str) -> str:
+        if isinstance(preview, str):
+            return preview
+        return f"![{self.key} {self.partition}](data:image/png;base64,{base64.b64encode(preview).decode('ascii')})"
 
     def _report(self, receipt: Receipt, *, seconds: float) -> dg.MaterializeResult[None]:
         home = self.pipeline.home
@@ -137,8 +142,7 @@ class Step:
             metadata["dagster/column_schema"] = column_schema(CONTRACTS[self.key])
         preview = home.preview(self.key, self.partition)
         if preview.is_file():
-            encoded = base64.b64encode(preview.read_bytes()).decode("ascii")
-            metadata["preview"] = dg.MetadataValue.md(f"![{self.key} {self.partition}](data:image/png;base64,{encoded})")
+            metadata["preview"] = dg.MetadataValue.md(preview.read_text(encoding="utf-8"))
         return dg.MaterializeResult(
             asset_key=self.key, metadata=metadata, data_version=dg.DataVersion(receipt.content_hash[:16])
         )

@@ -217,22 +217,27 @@ def build_gallery(
         CollectionError: There is nothing to hold, models are mixed, vectors are broken, or the checks fail; the live
             collection stays as it was.
     """
+    store = location.store()
+    try:
+        return build_in_store(embeddings, store, points=points, progress=progress)
+    finally:
+        store.close()
+
+
+def build_in_store(embeddings: pd.DataFrame, store: Store, *, points: Points = "all", progress: Progress | None = None) -> str:
+    """Build a collection in a store that is open already; see `build_gallery`."""
     rows = _chosen(embeddings, points)
     vectors = _vectors(rows)
     name = _name(rows, vectors)
-    store = location.store()
-    try:
-        live = store.live()
-        if live == name and _is_whole(store, name, len(rows)):
-            return name
-        _fill(store, name, rows, vectors, progress=progress)
-        _check(store, name, rows, vectors)
-        store.point_live_at(name)
-        for older in store.names():
-            if older not in {name, live}:
-                store.remove(older)
-    finally:
-        store.close()
+    live = store.live()
+    if live == name and _is_whole(store, name, len(rows)):
+        return name
+    _fill(store, name, rows, vectors, progress=progress)
+    _check(store, name, rows, vectors)
+    store.point_live_at(name)
+    for older in store.names():
+        if older not in {name, live}:
+            store.remove(older)
     return name
 
 

@@ -64,15 +64,18 @@ class MapillaryClient:
         http.limit_rate("tiles.mapillary.com", _TILES_PER_S)
         http.limit_rate("graph.mapillary.com", _ENTITIES_PER_S)
 
-    def coverage_tile(self, *, x: int, y: int) -> bytes:
-        """Return one z14 tile (about 2 km wide in Japan) as it is sent, for `read_coverage_tile`.
+    def coverage_tile(self, *, x: int, y: int) -> tuple[bytes, Coverage]:
+        """Return one z14 tile (about 2 km wide in Japan) as it is sent, and the pictures in it.
+
+        Positions are right to the tile's grid (0.5 m); the entity's are exact.
 
         Args:
             x: Column of the tile.
             y: Row of the tile.
 
         Returns:
-            A vector tile, checked to be one; no bytes where there are no pictures.
+            The vector tile, for whoever keeps it (`read_coverage_tile` reads it), and its pictures; both empty where there
+            are none.
 
         Raises:
             SourceUnavailableError: Mapillary does not answer, or not with a tile.
@@ -83,27 +86,9 @@ class MapillaryClient:
         params = {"access_token": self._token}  # the tiles know no Authorization header
         answer = self._http.get(url, service=SERVICE, params=params, judge=_judge_tile, cure=_TOKEN_CURE)
         try:
-            read_coverage_tile(answer.content, x=x, y=y)
+            return answer.content, read_coverage_tile(answer.content, x=x, y=y)
         except ValueError as error:
             raise SourceUnavailableError(service=SERVICE, url=answer.url, reason=str(error)) from None
-        return answer.content
-
-    def coverage(self, *, x: int, y: int) -> Coverage:
-        """Return the pictures in one z14 tile; positions are exact to the tile's grid (0.5 m), the entity's are exact.
-
-        Args:
-            x: Column of the tile.
-            y: Row of the tile.
-
-        Returns:
-            Its pictures in id order; empty where there are none.
-
-        Raises:
-            SourceUnavailableError: Mapillary does not answer, or not with a tile.
-            SourceRefusedError: The token is refused.
-            BudgetSpentError: The day's requests are used up.
-        """
-        return read_coverage_tile(self.coverage_tile(x=x, y=y), x=x, y=y)
 
     def image(self, image_id: str) -> StreetImage | None:
         """Return what Mapillary tells of one picture; None when it does not know it (any more).

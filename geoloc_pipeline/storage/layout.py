@@ -130,8 +130,8 @@ class Home:
         return self.root / "world.json"
 
     def preview(self, asset_key: str, partition: str = WHOLE) -> Path:
-        """Return the small picture of an artefact that the Dagster UI shows."""
-        return self.root / "previews" / asset_key / f"{partition}.png"
+        """Return what the Dagster UI shows of an artefact: Markdown, with a small picture inside where there is one."""
+        return self.root / "previews" / asset_key / f"{partition}.md"
 
     def log(self, name: str) -> Path:
         """Return the file that takes what a worker process prints."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from geoloc_pipeline.geo.sphere import destination
 from geoloc_pipeline.model.losses import masked_cross_entropy, picture_to_place, too_close

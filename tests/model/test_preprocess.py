@@ -28,7 +28,16 @@ def noise(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("width", "height", "squares"),
-    [(448, 448, 1), (640, 640, 1), (1200, 1000, 1), (1024, 768, 2), (768, 1024, 2), (1920, 1080, 2), (1792, 448, 4), (30_000, 10, 8)],
+    [
+        (448, 448, 1),
+        (640, 640, 1),
+        (1200, 1000, 1),
+        (1024, 768, 2),
+        (768, 1024, 2),
+        (1920, 1080, 2),
+        (1792, 448, 4),
+        (30_000, 10, 8),
+    ],
 )
 def test_a_picture_is_covered_by_squares_of_its_shorter_side(width: int, height: int, squares: int):
     assert count_squares(width_px=width, height_px=height) == squares

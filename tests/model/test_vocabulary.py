@@ -41,5 +41,5 @@ def test_it_survives_a_file():
 
 
 def test_a_gap_in_the_indices_is_refused():
-    with pytest.raises(ModelError, match="prefecture.*without gaps"):
+    with pytest.raises(ModelError, match=r"prefecture.*without gaps"):
         Vocabulary.from_table(table([("prefecture", 0, "01", "", 1, 1.0), ("prefecture", 2, "13", "", 1, 1.0)]))

@@ -19,7 +19,7 @@ def test_a_real_dump_passes(shared_data):
         check_dump(path)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_dump_cut_anywhere_is_refused(dump, tmp_path_factory, share):
     data = dump.read_bytes()

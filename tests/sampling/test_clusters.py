@@ -37,7 +37,7 @@ def land(towns_of):
 metres = st.lists(st.tuples(st.integers(-900, 900), st.integers(-900, 900)), min_size=1, max_size=60)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(metres)
 def test_clusters_that_are_not_wide_are_the_components_of_steps_within_eps(places):
     points = points_of(places)
@@ -55,7 +55,7 @@ def test_clusters_that_are_not_wide_are_the_components_of_steps_within_eps(place
             assert (got == got[own][0]).sum() == own.sum()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(metres, st.integers(0, 10))
 def test_no_point_is_farther_than_the_stated_distance_from_its_sample_point(land, places, spread):
     points = points_of(np.array(places) * spread / 10)
@@ -89,7 +89,7 @@ def test_the_centroid_is_the_mean_on_the_sphere(land):
     assert (sample["n_members"], sample["prefecture_code"]) == (3, "13")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(metres, st.integers(0, 8), st.randoms(use_true_random=False))
 def test_order_and_kind_of_points_say_nothing(land, places, spread, dice):
     points = points_of(np.array(places) * spread / 8)
@@ -103,7 +103,7 @@ def test_order_and_kind_of_points_say_nothing(land, places, spread, dice):
     assert np.abs(one[["lat", "lon"]].to_numpy() - other[["lat", "lon"]].to_numpy()).max() < 2e-7
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(metres, st.integers(1, 40), st.integers(-300, 300))
 def test_prefectures_that_see_each_others_halo_come_to_what_one_land_without_borders_has(towns_of, places, spread, border_m):
     """Dense bunches, sparse ones and whole cities across the border: nothing doubled, nothing lost, nothing moved."""

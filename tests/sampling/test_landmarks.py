@@ -31,7 +31,7 @@ def land(towns_of):
     return towns_of(p13=shapely.box(138, 34, 142, 37))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(blobs, min_size=1, max_size=4))
 def test_every_landmark_has_points_on_it_in_a_grid_of_500_m_to_5_km(landmarks_of, land, shapes):
     marks = landmarks_of([(f"way/{n}", shape, area_of(shape)) for n, shape in enumerate(shapes)])
@@ -50,7 +50,7 @@ def test_every_landmark_has_points_on_it_in_a_grid_of_500_m_to_5_km(landmarks_of
             assert own["spacing_m"].to_list() == [0.0]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(blobs, st.floats(139.4, 140.6))
 def test_a_border_through_a_landmark_neither_doubles_nor_loses_a_point(landmarks_of, land, towns_of, shape, border):
     marks = landmarks_of([("relation/1", shape, area_of(shape))])

@@ -24,7 +24,7 @@ def chains_in_words(chains):
     return [(int(road), part.round(7).tolist()) for road, part in zip(chains.road, parts, strict=True)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(steps, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_cutting_turning_doubling_and_shuffling_ways_changes_no_chain(ways, dice):
     whole = [line(way) for way in ways]
@@ -52,7 +52,7 @@ def test_a_ring_of_two_ways_is_one_chain_of_its_whole_length():
     assert chains.length_m[0] == pytest.approx(GEOD.geometry_length(line(ring)), abs=0.01)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(steps, min_size=1, max_size=5), st.floats(0, 1))
 def test_a_place_at_a_distance_is_at_that_geodesic_distance(ways, share):
     chains = chains_of(np.array([line(way) for way in ways]), np.arange(len(ways)))
@@ -64,7 +64,7 @@ def test_a_place_at_a_distance_is_at_that_geodesic_distance(ways, share):
         before = shapely.ops.substring(whole, 0, whole.project(shapely.Point(at))) if whole.is_simple else None
         if before is not None and before.length:
             assert GEOD.geometry_length(before) == pytest.approx(away_m, abs=0.02)
-        assert whole.distance(shapely.Point(at)) < 1e-9
+        assert whole.distance(shapely.Point(at)) < 1e-7  # vertices are rounded in words
 
 
 def test_lines_connect_through_any_shared_node_of_their_own_kind():

@@ -69,7 +69,7 @@ def mangled(ways, dice, more_nodes=0.0):
     return drawn
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(road, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_splitting_reversing_and_reordering_ways_changes_no_point(roads_of, land, network, dice):
     ways = as_ways(network)
@@ -78,7 +78,7 @@ def test_splitting_reversing_and_reordering_ways_changes_no_point(roads_of, land
     assert np.abs(one[["lat", "lon"]].to_numpy() - other[["lat", "lon"]].to_numpy()).max() <= 1e-7
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(road, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_more_nodes_on_straight_stretches_move_no_point_by_two_centimetres(roads_of, land, network, dice):
     ways = as_ways(network)
@@ -92,7 +92,7 @@ def test_more_nodes_on_straight_stretches_move_no_point_by_two_centimetres(roads
     assert distance_m(lat=one["lat"], lon=one["lon"], to_lat=to["lat"], to_lon=to["lon"]).max() < 0.02
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(road, min_size=1, max_size=6))
 def test_every_road_has_a_point_and_every_table_keeps_its_contract(roads_of, land, network):
     roads = roads_of(as_ways(network))
@@ -102,7 +102,7 @@ def test_every_road_has_a_point_and_every_table_keeps_its_contract(roads_of, lan
     assert set(points["feature_id"]) <= set(roads["road_id"].dropna()) | set(roads["way_id"])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=12)
 @given(length_km=st.floats(0.01, 300), kind=st.sampled_from(CLASSES))
 def test_points_of_a_road_are_500_m_to_5_km_apart_and_half_of_that_from_its_ends(roads_of, land, length_km, kind):
     start, end = at(-150, 3), at(-150 + length_km, 3)
@@ -122,7 +122,7 @@ def test_points_of_a_road_are_500_m_to_5_km_apart_and_half_of_that_from_its_ends
         assert points["spacing_m"].to_list() == [0.0]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(road, min_size=1, max_size=6), st.floats(-5, 5), st.floats(-5, 5))
 def test_a_border_neither_doubles_nor_loses_and_prefectures_alone_equal_prefectures_together(
     roads_of, towns_of, network, east_km, tilt_km

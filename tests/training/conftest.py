@@ -1,16 +1,16 @@
 """A small country of coloured views in real shards, from which a network can learn in seconds.
 
-Two prefectures of two municipalities each. A municipality has a hue of its own and a prefecture a bright or a dark sky; everything
-else is chance.
+Two prefectures of two municipalities each. A municipality has a hue of its own and a prefecture a bright or a dark sky;
+everything else is chance.
 """
 
 from __future__ import annotations
 
 import colorsys
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import torch
 from geoloc_pipeline.storage.parquet import write_table
 from geoloc_pipeline.storage.shards import write_shard
 from geoloc_pipeline.tables import LABEL_VOCABULARY, TRAINING_SHARDS, as_table
+from geoloc_pipeline.training.__main__ import main
 from geoloc_pipeline.training.checkpoint import Position
 from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.loop import train
@@ -95,11 +96,18 @@ def grow_country(root: Path, *, shuffled: bool = False) -> Country:
                     members.append((f"{code}-{number:02}-{view}.png", encode(pixels)))
                     rows.append(
                         {
-                            "image_id": f"{code}-{number:02}", "view": view, "split": SPLITS[number], **place,
-                            "prefecture_code": prefecture, "municipality_code": code, "town_code": None,
-                            "road_id": "JP:4" if number % 2 else None, "landmark_id": None,
-                            "width_px": SIDE_PX, "height_px": SIDE_PX,
-                        }  # fmt: skip
+                            "image_id": f"{code}-{number:02}",
+                            "view": view,
+                            "split": SPLITS[number],
+                            **place,
+                            "prefecture_code": prefecture,
+                            "municipality_code": code,
+                            "town_code": None,
+                            "road_id": "JP:4" if number % 2 else None,
+                            "landmark_id": None,
+                            "width_px": SIDE_PX,
+                            "height_px": SIDE_PX,
+                        }
                     )
         (root / prefecture).mkdir(parents=True)
         frame = pd.DataFrame(rows)
@@ -108,7 +116,12 @@ def grow_country(root: Path, *, shuffled: bool = False) -> Country:
             frame[name] = [getattr(member, name) for member in written]
         columns = {name: frame[name] for name in TRAINING_SHARDS.column_names}
         write_table(TRAINING_SHARDS, as_table(TRAINING_SHARDS, columns), root / f"{prefecture}.parquet")
-    classes = [("prefecture", "01", 44), ("prefecture", "13", 44), *(("municipality", c, 22) for c in MUNICIPALITIES), ("road", "JP:4", 44)]
+    classes = [
+        ("prefecture", "01", 44),
+        ("prefecture", "13", 44),
+        *(("municipality", c, 22) for c in MUNICIPALITIES),
+        ("road", "JP:4", 44),
+    ]
     seen: dict[str, int] = {}
     rows = []
     for task, code, count in classes:
@@ -150,20 +163,25 @@ def learn():
     return run
 
 
-@pytest.fixture
-def launch():
-    """Start the program as an operator does: under torchrun, or alone when there is one process."""
+def _be_a_rank(config: Path, rank: int, world: int, port: int) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    os._exit(main(["--config", str(config), "--threads", "1"]))
 
-    def start(config: Path, *, processes: int = 1, environment: dict[str, str] | None = None) -> subprocess.Popen:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-        command = [sys.executable, *torchrun, "-m", "geoloc_pipeline.training", "--config", str(config), "--threads", "1"]
-        return subprocess.Popen(
-            command,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
+
+@pytest.fixture
+def begin():
+    """Start a run as processes of its own (forked: nothing has to be imported again) and return them."""
+
+    def start(config: Path, *, processes: int = 1) -> list[multiprocessing.process.BaseProcess]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = multiprocessing.get_context("fork")
+        ranks = [context.Process(target=_be_a_rank, args=(config, rank, processes, port)) for rank in range(processes)]
+        for rank in ranks:
+            rank.start()
+        return ranks
 
     return start

@@ -30,7 +30,9 @@ def test_with_everything_off_a_picture_of_the_right_size_stays_as_it_is():
     assert torch.equal(run(pixels, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], **PLAIN), pixels.float())
 
 
-@pytest.mark.parametrize(("top", "left", "height", "width"), [(0, 0, 64, 64), (8, 20, 32, 32), (3, 5, 40, 48), (30, 10, 16, 24)])
+@pytest.mark.parametrize(
+    ("top", "left", "height", "width"), [(0, 0, 64, 64), (8, 20, 32, 32), (3, 5, 40, 48), (30, 10, 16, 24)]
+)
 def test_a_crop_is_torchvisions_crop_and_resize(top: int, left: int, height: int, width: int):
     pixels, config = smooth(1, 64), make_config("demo", {"input_px": 32, **PLAIN})
     matrix = [[width / 64, 0, (left + width / 2) / 32 - 1], [0, height / 64, (top + height / 2) / 32 - 1]]

@@ -32,7 +32,9 @@ def one_operator(batch: torch.Tensor, name: str, strength: int, sign: int) -> to
     return apply_augmix(batch.float(), draw)
 
 
-def affine(picture: torch.Tensor, *, translate: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)) -> torch.Tensor:
+def affine(
+    picture: torch.Tensor, *, translate: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)
+) -> torch.Tensor:
     center = [0, 0] if shear != (0.0, 0.0) else None
     return tv.affine(picture, 0.0, list(translate), 1.0, list(shear), interpolation=BILINEAR, center=center)
 
@@ -66,11 +68,20 @@ def test_every_operator_is_torchvisions_within_one_grey_level(name: str):
 
 def test_strengths_are_the_first_bins_of_torchvisions_augmix():
     space = AugMix()._augmentation_space(10, (SIDE, SIDE))
-    names = {"shear_x": "ShearX", "translate_y": "TranslateY", "rotate": "Rotate", "posterize": "Posterize", "solarize": "Solarize", "color": "Color"}
+    names = {
+        "shear_x": "ShearX",
+        "translate_y": "TranslateY",
+        "rotate": "Rotate",
+        "posterize": "Posterize",
+        "solarize": "Solarize",
+        "color": "Color",
+    }
     for ours, theirs in names.items():
         for strength in range(10):
             expected = float(space[theirs][0][strength])
-            assert magnitude(ours, strength, 1, side_px=SIDE) == pytest.approx(int(expected) if "translate" in ours else expected, abs=1e-4)
+            assert magnitude(ours, strength, 1, side_px=SIDE) == pytest.approx(
+                int(expected) if "translate" in ours else expected, abs=1e-4
+            )
 
 
 def test_each_picture_has_chance_of_its_own_and_the_same_at_every_call():

@@ -78,7 +78,9 @@ def test_a_missing_file_is_named(tmp_path):
         read_run(tmp_path / "nowhere.json")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"preset": "demo"}', '{"preset": "demo", "vocabulary": "", "shards": [], "output": "", "epochs": 3}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"preset": "demo"}', '{"preset": "demo", "vocabulary": "", "shards": [], "output": "", "epochs": 3}']
+)
 def test_a_file_that_is_no_run_is_named(tmp_path, text: str):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(BadSourceFileError, match=r"run\.json"):

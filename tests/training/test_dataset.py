@@ -113,7 +113,7 @@ def test_no_training_picture_is_said_before_anything_else(country):
     for code in ("01", "13"):
         table = read_table(TRAINING_SHARDS, country.root / f"{code}.parquet")
         write_table(TRAINING_SHARDS, table[table["split"] != "train"], country.root / f"{code}.parquet")
-    with pytest.raises(SplitError, match="no training picture in 2 partitions.*materialise"):
+    with pytest.raises(SplitError, match=r"no training picture in 2 partitions.*materialise"):
         data_of(country)
 
 

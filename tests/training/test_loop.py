@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import time
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from geoloc_pipeline.errors import ModelError, TrainingDivergedError
 from geoloc_pipeline.model.saved import load_geolocator
-from geoloc_pipeline.storage.progress import read_progress
+from geoloc_pipeline.storage.parquet import read_table, write_table
+from geoloc_pipeline.storage.progress import Progress, read_progress
 from geoloc_pipeline.storage.shards import write_shard
+from geoloc_pipeline.tables import TRAINING_SHARDS
 from geoloc_pipeline.training.config import read_run
+from geoloc_pipeline.training.loop import train
+from geoloc_pipeline.training.ranks import Ranks
+from geoloc_pipeline.training.report import Reporter
 
 
 def tensors(path):
@@ -27,11 +33,9 @@ def same_tensors(one, other) -> bool:
 @pytest.fixture(scope="module")
 def straight(grown):
     """One run of four epochs that nobody disturbed."""
-    from geoloc_pipeline.training.loop import train
-    from geoloc_pipeline.training.ranks import Ranks
-    from geoloc_pipeline.training.report import Reporter
-
-    position = train(read_run(grown.config("straight")), Ranks(0, 1, 0, torch.device("cpu")), Reporter(speaks=True))
+    run = read_run(grown.config("straight"))
+    alone = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
+    position = train(run, alone, Reporter(speaks=True, progress=Progress(path=run.progress)))
     return position, grown.root / "straight"
 
 
@@ -87,48 +91,40 @@ def test_the_same_run_elsewhere_gives_the_same_bytes(straight, grown, learn):
     assert (grown.root / "again" / "best.pt").read_bytes() == (straight[1] / "best.pt").read_bytes()
 
 
-def test_progress_is_told_to_whoever_watches(grown, launch):
-    process = launch(grown.config("watched", max_epochs=1))
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    assert "epoch 1" in said
-    assert read_progress(grown.root / "watched.progress.json") == (352, 352, "pictures")
+def test_progress_is_told_to_whoever_watches(straight, grown):
+    assert read_progress(grown.root / "straight.progress.json") == (1408, 1408, "pictures")
 
 
-def test_whenever_it_is_killed_it_ends_with_the_same_tensors(straight, grown, launch):
+def test_whenever_it_is_killed_it_ends_with_the_same_tensors(straight, grown, begin, learn):
     config = grown.config("killed", checkpoint_steps=3)
     kills = 0
-    for pause_s in (0.05, 0.3):  # after the first checkpoint, and somewhere in what follows
-        process = launch(config)
+    for pause_s in (0.0, 0.4, 1.3):  # after the first checkpoint, and somewhere in what follows
+        (process,) = begin(config)
         until_s = time.monotonic() + 60
-        while not (grown.root / "killed" / "last.pt").exists() and process.poll() is None and time.monotonic() < until_s:
-            time.sleep(0.02)
+        while not (grown.root / "killed" / "last.pt").exists() and process.is_alive() and time.monotonic() < until_s:
+            time.sleep(0.01)
         time.sleep(pause_s)
-        kills += process.poll() is None
+        kills += process.is_alive()
         process.kill()
-        process.communicate()
-    process = launch(config)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+        process.join()
+    assert learn(config).finished
     assert kills >= 1
     assert same_tensors(tensors(grown.root / "killed" / "best.pt"), tensors(straight[1] / "best.pt"))
     assert not list((grown.root / "killed").glob("*.cache*"))
 
 
-def test_asked_to_stop_it_writes_down_where_it_is_and_goes_on_from_there(straight, grown, launch):
+def test_asked_to_stop_it_writes_down_where_it_is_and_goes_on_from_there(straight, grown, begin, learn):
     config = grown.config("stopped")
-    process = launch(config)
-    for line in process.stdout:
-        if line.startswith("epoch 1"):
-            process.terminate()
-            break
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, said
-    assert "stopped as asked" in said
-    process = launch(config)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    assert "going on in epoch" in said
+    (process,) = begin(config)
+    until_s = time.monotonic() + 60
+    while not (grown.root / "stopped" / "best.pt").exists() and process.is_alive() and time.monotonic() < until_s:
+        time.sleep(0.01)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 143
+    position = torch.load(grown.root / "stopped" / "last.pt", weights_only=True)["position"]
+    assert not position["finished"]
+    assert learn(config).finished
     assert same_tensors(tensors(grown.root / "stopped" / "best.pt"), tensors(straight[1] / "best.pt"))
 
 
@@ -142,15 +138,12 @@ def test_another_run_in_the_same_folder_starts_anew_and_keeps_the_old_one_aside(
 
 
 def test_it_stops_when_validation_does_not_get_better(grown, learn):
-    position = learn(grown.config("patient", learning_rate=1e-9, patience_epochs=2, max_epochs=30, schedule="constant"))
+    position = learn(grown.config("patient", learning_rate=1e-30, patience_epochs=2, max_epochs=30, schedule="constant"))
     assert position.finished
     assert len(position.history) - 1 - position.best_epoch == 2
 
 
 def test_without_validation_pictures_the_last_epoch_is_the_model(country, learn):
-    from geoloc_pipeline.storage.parquet import read_table, write_table
-    from geoloc_pipeline.tables import TRAINING_SHARDS
-
     for code in ("01", "13"):
         table = read_table(TRAINING_SHARDS, country.root / f"{code}.parquet")
         write_table(TRAINING_SHARDS, table[table["split"] != "val"], country.root / f"{code}.parquet")
@@ -195,10 +188,6 @@ def test_every_switch_of_the_paper_can_be_turned(grown, learn):
 
 
 def test_a_photo_set_beside_street_view_is_learned_as_well(country, learn):
-    from geoloc_pipeline.storage.parquet import read_table, write_table
-    from geoloc_pipeline.tables import TRAINING_SHARDS
-
-    cv2 = pytest.importorskip("cv2")
     photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     member = write_shard(country.root / "13" / "photos.tar", [("p.png", cv2.imencode(".png", photo)[1].tobytes())])[0]
     table = read_table(TRAINING_SHARDS, country.root / "13.parquet")

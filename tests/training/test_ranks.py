@@ -24,12 +24,13 @@ def test_without_torchrun_there_is_one_rank(monkeypatch):
         assert (ranks.rank, ranks.world) == (0, 1)
 
 
-def test_two_processes_give_the_same_bytes_twice_and_what_one_process_gives(grown, launch, learn):
+def test_two_processes_give_the_same_bytes_twice_and_what_one_process_gives(grown, begin, learn):
     turned = {"max_epochs": 2, "noise_levels": 0, "checkpoint_steps": 4}
     for name in ("pair", "pair_again"):
-        process = launch(grown.config(name, **turned), processes=2)
-        said, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, said
+        ranks = begin(grown.config(name, **turned), processes=2)
+        for rank in ranks:
+            rank.join(120)
+        assert [rank.exitcode for rank in ranks] == [0, 0]
     pair, again = ((grown.root / name / "best.pt").read_bytes() for name in ("pair", "pair_again"))
     assert pair == again
     alone = learn(grown.config("single", **turned))
@@ -41,9 +42,9 @@ def test_two_processes_give_the_same_bytes_twice_and_what_one_process_gives(grow
     assert not list((grown.root / "pair").glob("*.cache*"))
 
 
-def test_a_batch_that_cannot_be_shared_out_is_said_before_any_work(grown, launch):
-    process = launch(grown.config("odd", global_batch=33), processes=2)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "global_batch is 33; give a multiple of the 2 processes" in said
+def test_a_batch_that_cannot_be_shared_out_is_said_before_any_work(grown, begin):
+    ranks = begin(grown.config("odd", global_batch=33), processes=2)
+    for rank in ranks:
+        rank.join(60)
+    assert [rank.exitcode for rank in ranks] == [2, 2]
     assert not (grown.root / "odd").exists()

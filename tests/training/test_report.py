@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-import pytest
 from dagster_pipes import PipesDefaultContextLoader, PipesDefaultMessageWriter, encode_param
+
+from geoloc_pipeline.training.__main__ import main
 
 
 def pipes_environment(tmp_path) -> dict[str, str]:
     (tmp_path / "context.json").write_text(
         json.dumps(
             {
-                "asset_keys": ["geolocation_model"], "code_version_by_asset_key": {"geolocation_model": "1"},
-                "provenance_by_asset_key": {"geolocation_model": None}, "partition_key": None, "partition_key_range": None,
-                "partition_time_window": None, "run_id": "r", "job_name": "j", "retry_number": 0, "extras": {},
-            }  # fmt: skip
+                "asset_keys": ["geolocation_model"],
+                "code_version_by_asset_key": {"geolocation_model": "1"},
+                "provenance_by_asset_key": {"geolocation_model": None},
+                "partition_key": None,
+                "partition_key_range": None,
+                "partition_time_window": None,
+                "run_id": "r",
+                "job_name": "j",
+                "retry_number": 0,
+                "extras": {},
+            }
         )
     )
     return {
@@ -24,11 +37,14 @@ def pipes_environment(tmp_path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_dagster_hears_every_epoch_and_one_materialisation_of_the_model(grown, launch, tmp_path, processes: int):
-    process = launch(grown.config(f"told{processes}", max_epochs=2), processes=processes, environment=pipes_environment(tmp_path))
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, said
+def test_dagster_hears_every_epoch_and_one_materialisation_from_two_processes_of_torchrun(grown, tmp_path):
+    config = grown.config("told", max_epochs=2)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "geoloc_pipeline.training", "--config", str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **pipes_environment(tmp_path)}
+    ended = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("epoch 2: ") == 1
     messages = [json.loads(line) for line in (tmp_path / "messages.jsonl").read_text().splitlines()]
     logged = [message["params"]["message"] for message in messages if message["method"] == "log"]
     assert sum(line.startswith("epoch ") for line in logged) == 2
@@ -42,9 +58,14 @@ def test_dagster_hears_every_epoch_and_one_materialisation_of_the_model(grown, l
     assert metadata["losses"]["raw_value"].count("\n") == 3
 
 
-def test_an_error_of_ours_ends_with_its_code_and_its_sentence(grown, launch, tmp_path):
-    process = launch(grown.config("bad", optimizer="sgd"))
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "overrides.optimizer is 'sgd'; give one of radam, adamw" in said
-    assert "Traceback" not in said
+def test_by_hand_nobody_is_reported_to(grown, monkeypatch, caplog):
+    monkeypatch.delenv("DAGSTER_PIPES_CONTEXT", raising=False)
+    caplog.set_level(logging.INFO)
+    assert main(["--config", str(grown.config("by_hand", max_epochs=1)), "--threads", "1"]) == 0
+    assert sum(record.message.startswith("epoch 1: ") for record in caplog.records) == 1
+
+
+def test_an_error_of_ours_ends_with_its_code_and_its_sentence(grown, caplog):
+    assert main(["--config", str(grown.config("bad", optimizer="sgd"))]) == 2
+    assert "overrides.optimizer is 'sgd'; give one of radam, adamw" in caplog.text
+    assert "Traceback" not in caplog.text

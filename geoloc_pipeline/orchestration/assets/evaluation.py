@@ -31,6 +31,7 @@ def evaluation_report(context: dg.AssetExecutionContext, pipeline: Pipeline):  #
     reports/evidence.html. Takes: a minute in the demo. Paper §4.
     """
     from geoloc_pipeline.evaluation.metrics import result_table
+    from geoloc_pipeline.orchestration.previews import write_rows
     from geoloc_pipeline.orchestration.summary import write_pages
 
     step = Step(context, pipeline, "evaluation_report")
@@ -47,6 +48,9 @@ def evaluation_report(context: dg.AssetExecutionContext, pipeline: Pipeline):  #
         made = write_tables(step, {ESTIMATES: result.estimates})
         made.files += write_pages(pipeline, result, started_s=started_s)
         table = result_table(result.estimates, default=result.calibration.readout)
+        made.preview = write_rows(
+            table[["readout", "n", "median_km", "within_1_km_pct", "within_25_km_pct", "within_100_km_pct"]]
+        )
         made.facts |= {
             "default_readout": result.calibration.readout,
             "median_km": {row.readout: round(float(row.median_km), 3) for row in table.itertuples()},

@@ -101,7 +101,10 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
 
     From: labelled_images. `rule=paper` deals by image, to reproduce the paper. Takes: seconds. Paper §3.1.
     """
+    import pandas as pd
+
     from geoloc_pipeline.labels.splits import leak_report, split_images
+    from geoloc_pipeline.orchestration.previews import write_rows
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -113,9 +116,10 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
         splits = split_images(labelled, rule=config.rule, place_m=place_m, seed=config.seed)
         shares = splits["split"].value_counts(normalize=True)
         facts = {f"{side}_pct": round(100 * float(shares.get(side, 0.0)), 1) for side in ("train", "val", "test")}
-        return write_tables(
-            step, {DATASET_SPLITS: splits}, **facts, leaks=asdict(leak_report(labelled, splits, place_m=place_m))
-        )
+        leaks = asdict(leak_report(labelled, splits, place_m=place_m))
+        made = write_tables(step, {DATASET_SPLITS: splits}, **facts, leaks=leaks)
+        made.preview = write_rows(pd.crosstab(splits["municipality_code"], splits["split"]).reset_index())
+        return made
 
     result = step.run(step.upstream("labelled_images", key) | {"split": config.model_dump(), "place_m": place_m}, build)
     sides = read_table(DATASET_SPLITS, home.table("dataset_splits", key)).groupby("split_group")["split"].nunique()
@@ -141,6 +145,7 @@ def label_vocabulary(
     From: every partition of labelled_images and dataset_splits that exists. Takes: seconds. Paper §3.2, eq. (1).
     """
     from geoloc_pipeline.labels.vocabulary import build_vocabulary
+    from geoloc_pipeline.orchestration.previews import write_rows
     from geoloc_pipeline.storage.parquet import read_tables
 
     step = Step(context, pipeline, "label_vocabulary")
@@ -155,7 +160,9 @@ def label_vocabulary(
             min_images=min_images,
             weighting=config.weighting,
         )
-        return write_tables(step, {LABEL_VOCABULARY: vocabulary}, classes=_counts(vocabulary))
+        made = write_tables(step, {LABEL_VOCABULARY: vocabulary}, classes=_counts(vocabulary))
+        made.preview = write_rows(vocabulary.groupby("task", sort=False).head(3), most=15)
+        return made
 
     return step.run(inputs | {"min_images": min_images, "weighting": config.weighting}, build)
 
@@ -203,6 +210,7 @@ def training_shards(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
     are never enlarged. Takes: minutes per 10,000 pictures. Paper §3.1, §3.2.
     """
     from geoloc_pipeline.labels.shards import write_training_shards
+    from geoloc_pipeline.orchestration.previews import draw_contact_sheet
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -228,6 +236,7 @@ def training_shards(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
         )
         made = write_tables(step, {TRAINING_SHARDS: views}, images=int(views["image_id"].nunique()))
         made.bulk = sorted(folder / shard for shard in views["shard"].unique())
+        made.preview = draw_contact_sheet(views, folder, width_px=96, across=8)
         return made
 
     return step.run(inputs | {"side_px": side_px}, build)

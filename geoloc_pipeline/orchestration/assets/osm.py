@@ -88,7 +88,14 @@ def osm_dump(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Materi
 
     def build() -> Made:
         path = client.fetch(region, pipeline.home.dumps(region), progress=step.progress)
-        return Made(files=[path], facts={"sequence": version.sequence, "timestamp": version.timestamp.isoformat()})
+        facts = {
+            "file": path.name,
+            "sequence": version.sequence,
+            "timestamp": version.timestamp.isoformat(),
+            "md5": version.md5,
+        }
+        told = "".join(f"| {name} | {value} |\n" for name, value in facts.items())
+        return Made(files=[path], facts=facts, preview=f"| | |\n|---|---|\n{told}")
 
     return step.run({"md5": version.md5, "sequence": version.sequence}, build)
 

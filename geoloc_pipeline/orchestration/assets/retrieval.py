@@ -22,6 +22,7 @@ def image_embeddings(context: dg.AssetExecutionContext, pipeline: Pipeline) -> d
     From: training_shards, geolocation_model. Never of test pictures. Takes: seconds in the demo, 5 minutes on one H200 for all
     of Japan. Paper §3.3.
     """
+    from geoloc_pipeline.orchestration.previews import draw_scatter
     from geoloc_pipeline.retrieval.embed import embed_shards
     from geoloc_pipeline.storage.parquet import read_table
 
@@ -31,7 +32,9 @@ def image_embeddings(context: dg.AssetExecutionContext, pipeline: Pipeline) -> d
     def build() -> Made:
         shards = read_table(TRAINING_SHARDS, home.table("training_shards", key))
         embeddings = embed_shards(home.checkpoint(), shards, home.images("training_shards", key), progress=step.progress)
-        return write_tables(step, {IMAGE_EMBEDDINGS: embeddings}, images=int(embeddings["image_id"].nunique()))
+        made = write_tables(step, {IMAGE_EMBEDDINGS: embeddings}, images=int(embeddings["image_id"].nunique()))
+        made.preview = draw_scatter(embeddings[embeddings["view"].isin(("mean", "photo"))])
+        return made
 
     return step.run(step.upstream("training_shards", key) | step.upstream("geolocation_model"), build)
 
@@ -51,6 +54,7 @@ def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline):  #
     Edge under
     qdrant/. Takes: seconds in the demo, minutes for all of Japan. Paper §3.3.
     """
+    from geoloc_pipeline.orchestration.previews import write_rows
     from geoloc_pipeline.retrieval.gallery import build_gallery, open_gallery
     from geoloc_pipeline.storage.parquet import read_tables
     from geoloc_pipeline.storage.receipts import fingerprint_of
@@ -61,7 +65,9 @@ def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline):  #
     def build() -> Made:
         embeddings = read_tables(IMAGE_EMBEDDINGS, table_paths(pipeline, "image_embeddings", inputs))
         name = build_gallery(embeddings, location=location, progress=step.progress)
-        return Made(files=[], facts={"collection": name, "points": len(embeddings), "embeddings": fingerprint_of(inputs)})
+        facts = {"collection": name, "points": len(embeddings), "embeddings": fingerprint_of(inputs)}
+        counts = embeddings["view"].value_counts().rename_axis("view").reset_index(name="points")
+        return Made(files=[], facts=facts, preview=f"`{name}`\n\n{write_rows(counts)}")
 
     result = step.run(inputs | {"gallery": location.label}, build)
     wanted = sum(len(read_tables(IMAGE_EMBEDDINGS, [path])) for path in table_paths(pipeline, "image_embeddings", inputs))

@@ -1,0 +1,166 @@
+"""Which side of the split each picture is on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.labels.splits import ENOUGH_GROUPS, LARGEST_SHARE, SHARES, leak_report, split_images
+from geoloc_pipeline.tables import DATASET_SPLITS, LABELLED_IMAGES, check_table, empty_table
+
+rules = st.sampled_from(["grouped", "paper"])
+
+
+def crowd(labelled_of, seed, *, n=400, spread_m=3000, sequences=60, municipalities=3):
+    """Pictures in bunches, some of them of one sequence."""
+    dice = np.random.default_rng(seed)
+    bunch = dice.integers(0, sequences, size=n)
+    metres = dice.normal(0, spread_m, size=(sequences, 2))[bunch] + dice.normal(0, 150, size=(n, 2))
+    towns = np.where(metres[:, 0] < -spread_m / 3, 13101, np.where(metres[:, 0] < spread_m / 3, 13102, 13103))
+    return labelled_of(
+        metres,
+        municipality_code=[str(code) for code in np.minimum(towns, 13100 + municipalities)],
+        capture_group=[f"g{number}" for number in bunch],
+    )
+
+
+crowds = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10_000),
+        "n": st.integers(1, 300),
+        "spread_m": st.sampled_from([100, 1000, 20_000]),
+        "sequences": st.sampled_from([1, 5, 40, 300]),
+    }
+)
+
+
+@settings(deadline=None, max_examples=15)
+@given(crowds, rules, st.sampled_from([50.0, 300.0, 1500.0]), st.integers(0, 3))
+def test_shares_are_within_one_group_of_80_15_5_in_every_municipality(labelled_of, grown, rule, place_m, seed):
+    labelled = crowd(labelled_of, **grown)
+    splits = split_images(labelled, rule=rule, place_m=place_m, seed=seed)
+    check_table(DATASET_SPLITS, splits)
+    assert set(splits["image_id"]) == set(labelled["image_id"])
+    assert len(splits[["split_group", "split"]].drop_duplicates()) == splits["split_group"].nunique()
+    for _, own in splits.groupby("municipality_code"):
+        sizes = own["split_group"].value_counts()
+        # A group more may be taken from training so that no side is empty.
+        for side, share in SHARES.items():
+            assert abs((own["split"] == side).sum() - share * len(own)) <= sizes.max() + 1e-9
+        if len(sizes) >= ENOUGH_GROUPS:
+            assert own["split"].nunique() == 3
+
+
+@settings(deadline=None, max_examples=15)
+@given(crowds, st.sampled_from([50.0, 300.0, 1500.0]))
+def test_a_place_is_never_on_two_sides_and_groups_of_several_places_stay_small(labelled_of, grown, place_m):
+    labelled = crowd(labelled_of, **grown)
+    splits = split_images(labelled, place_m=place_m)
+    joined = labelled.merge(splits[["image_id", "split", "split_group"]], on="image_id")
+    side_deg = place_m / 111_195
+    row = np.floor(joined["lat"] / side_deg)
+    column = np.floor(joined["lon"] / (side_deg / np.cos(np.radians((row + 0.5) * side_deg))))
+    joined["place"] = list(zip(row, column, strict=True))
+    for _, own in joined.groupby("municipality_code"):
+        groups_of_places = own[["place", "split_group"]].drop_duplicates()
+        assert groups_of_places["place"].is_unique
+        n_places, n_pictures = groups_of_places["split_group"].value_counts(), own["split_group"].value_counts()
+        assert (n_pictures[n_places[n_places > 1].index] <= LARGEST_SHARE * len(own)).all()
+
+
+def test_small_sequences_stay_whole(labelled_of):
+    """40 sequences of 5 pictures, 300 m apart along a road of their own: every one on one side."""
+    metres = [(step * 300, sequence * 700) for sequence in range(40) for step in range(5)]
+    labelled = labelled_of(metres, capture_group=[f"g{n // 5}" for n in range(200)])
+    splits = split_images(labelled, place_m=200)
+    assert leak_report(labelled, splits, place_m=200).capture_groups_cut == 0
+    assert splits["split"].value_counts().to_dict() == {"train": 160, "val": 30, "test": 10}
+
+
+def test_sequences_that_chain_through_a_whole_city_do_not_leave_it_without_a_test_side(labelled_of):
+    """Each sequence shares a place with the next: followed without a limit, all pictures were one group."""
+    metres = [(sequence * 250 + step * 250, 0) for sequence in range(100) for step in range(4)]
+    labelled = labelled_of(metres, capture_group=[f"g{n // 4}" for n in range(400)])
+    splits = split_images(labelled, place_m=200)
+    shares = splits["split"].value_counts(normalize=True)
+    assert shares["train"] == pytest.approx(0.8, abs=0.05)
+    assert shares["test"] == pytest.approx(0.05, abs=0.05)
+    assert shares["test"] > 0
+
+
+@settings(deadline=None, max_examples=10)
+@given(crowds, rules, st.randoms(use_true_random=False))
+def test_order_of_pictures_and_other_municipalities_say_nothing(labelled_of, grown, rule, dice):
+    labelled = crowd(labelled_of, **grown)
+    whole = split_images(labelled, rule=rule).set_index("image_id")
+    order = list(range(len(labelled)))
+    dice.shuffle(order)
+    assert split_images(labelled.iloc[order], rule=rule).set_index("image_id").equals(whole)
+    for _, own in labelled.groupby("municipality_code"):
+        alone = split_images(own, rule=rule).set_index("image_id")
+        assert alone.equals(whole.loc[alone.index])
+
+
+def test_a_few_added_pictures_move_few_others(labelled_of):
+    labelled = crowd(labelled_of, 7, n=1000, spread_m=10_000, sequences=200)
+    before = split_images(labelled.iloc[:980]).set_index("image_id")["split"]
+    after = split_images(labelled).set_index("image_id")["split"].loc[before.index]
+    assert (before != after).mean() < 0.05
+
+
+def test_another_seed_is_another_split(labelled_of):
+    labelled = crowd(labelled_of, 7)
+    one, other = (split_images(labelled, seed=seed)["split"] for seed in (0, 1))
+    assert (one != other).any()
+
+
+def test_pictures_without_a_municipality_are_a_stratum_of_their_own(labelled_of):
+    labelled = labelled_of([(n * 1000, 0) for n in range(20)], municipality_code=None)
+    splits = split_images(labelled)
+    check_table(DATASET_SPLITS, splits)
+    assert splits["split"].value_counts().to_dict() == {"train": 16, "val": 3, "test": 1}
+
+
+def test_the_only_picture_of_a_municipality_is_for_training(labelled_of):
+    assert split_images(labelled_of([(0, 0)]))["split"].to_list() == ["train"]
+
+
+def test_no_pictures_give_an_empty_table():
+    splits = split_images(empty_table(LABELLED_IMAGES))
+    check_table(DATASET_SPLITS, splits)
+    assert splits.empty
+
+
+@pytest.mark.parametrize("wrong", [{"rule": "random"}, {"place_m": 0}, {"place_m": float("nan")}])
+def test_settings_that_cannot_work_are_told(labelled_of, wrong):
+    with pytest.raises(SettingError):
+        split_images(labelled_of([(0, 0)]), **wrong)
+
+
+def test_the_leak_report_counts_what_train_and_test_share(labelled_of):
+    labelled = labelled_of([(0, 0), (100, 0), (5000, 0), (9000, 0)], capture_group=["a", "b", "a", "c"])
+    splits = pd.DataFrame({"image_id": labelled["image_id"], "split": ["train", "test", "test", "val"]})
+    report = leak_report(labelled, splits, place_m=200)
+    assert (report.test_images, report.capture_groups_cut, report.test_images_in_cut_groups) == (2, 1, 1)
+    assert report.test_images_near_train == 1
+    assert report.nearest_train_m == pytest.approx((100 + 5000) / 2, rel=0.01)
+
+
+def test_the_leak_report_of_nothing_counts_nothing(labelled_of):
+    labelled = labelled_of([(0, 0)])
+    report = leak_report(labelled, split_images(labelled))
+    assert (report.test_images, report.test_images_near_train) == (0, 0)
+    assert np.isnan(report.nearest_train_m)
+
+
+def test_grouped_leaks_less_than_the_papers_split(labelled_of):
+    labelled = crowd(labelled_of, 3, n=2000, spread_m=20_000, sequences=300)
+    leaks = {}
+    for rule in ("grouped", "paper"):
+        leaks[rule] = leak_report(labelled, split_images(labelled, rule=rule, place_m=500), place_m=200)
+    assert leaks["grouped"].test_images_in_cut_groups < leaks["paper"].test_images_in_cut_groups / 2
+    assert leaks["grouped"].test_images_near_train < leaks["paper"].test_images_near_train / 2
