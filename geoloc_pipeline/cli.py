@@ -144,7 +144,8 @@ def _print_summary(home: Home) -> None:
 
 
 def _locate(told: argparse.Namespace) -> int:
-    from geoloc_pipeline.retrieval.desk import Desk, describe
+    from geoloc_pipeline.retrieval.desk import Desk
+    from geoloc_pipeline.retrieval.locate import describe
 
     if told.top_k < 1:
         raise SettingError(setting="--top-k", value=told.top_k, cure="ask for at least one neighbour")

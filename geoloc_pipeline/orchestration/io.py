@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWNERS = ["team:geoloc"]
+Outcome = dg.MaterializeResult[None] | dg.AssetCheckResult
+"""What an asset with checks yields: itself first, then each check."""
 
 
 @dataclass

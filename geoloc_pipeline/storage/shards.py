@@ -68,13 +68,10 @@ def _padded(size_bytes: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError as error:
-        raise MissingInputError(
-            what="an image shard", path=path, cure="materialise the asset that its folder is named after again"
-        ) from error
+def _open(path: Path, written: tuple[int, int]) -> int:
+    """Return a descriptor of the shard; one that was written anew has another `written` (inode, time) and is opened anew."""
+    del written
+    return os.open(path, os.O_RDONLY)
 
 
 def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> bytes:
@@ -92,11 +89,17 @@ def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> by
     Raises:
         MissingInputError: The shard is not there, or shorter than the table says.
     """
-    data = os.pread(_open(folder / shard), int(size_bytes), int(offset))
+    path = folder / shard
+    try:
+        status = path.stat()
+        data = os.pread(_open(path, (status.st_ino, status.st_mtime_ns)), int(size_bytes), int(offset))
+    except FileNotFoundError as error:
+        cure = "materialise the asset that its folder is named after again"
+        raise MissingInputError(what="an image shard", path=path, cure=cure) from error
     if len(data) != size_bytes:
         raise MissingInputError(
             what=f"{size_bytes} bytes at {offset} of an image shard",
-            path=folder / shard,
+            path=path,
             cure="the shard was cut short: remove it and materialise the asset that its folder is named after again",
         )
     return data

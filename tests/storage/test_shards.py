@@ -37,3 +37,9 @@ def test_a_shard_that_is_gone_or_cut_short_names_the_cure(tmp_path: Path) -> Non
     write_shard(tmp_path / "cut.tar", [("1.webp", b"one")])
     with pytest.raises(MissingInputError, match="cut short"):
         read_member(tmp_path, shard="cut.tar", offset=512, size_bytes=100_000)
+
+
+def test_a_shard_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    for data in (b"old", b"new"):
+        [member] = write_shard(tmp_path / "a.tar", [("1.webp", data)])
+        assert read_member(tmp_path, shard="a.tar", offset=member.offset, size_bytes=3) == data

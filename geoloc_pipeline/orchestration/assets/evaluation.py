@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,7 +10,7 @@ import dagster as dg
 from geoloc_pipeline.orchestration.assets.labels import dataset_splits, training_shards
 from geoloc_pipeline.orchestration.assets.retrieval import qdrant_collection
 from geoloc_pipeline.orchestration.assets.training import geolocation_model
-from geoloc_pipeline.orchestration.io import Made, Step, sheet, table_paths, write_tables
+from geoloc_pipeline.orchestration.io import Made, Outcome, Step, sheet, table_paths, write_tables
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.tables import DATASET_SPLITS, ESTIMATES, IMAGE_EMBEDDINGS, TRAINING_SHARDS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     check_specs=[dg.AssetCheckSpec("beats_the_mean_position", asset="evaluation_report")],
     **sheet(ESTIMATES, group="evaluation", kinds={"html"}),
 )
-def evaluation_report(context: dg.AssetExecutionContext, pipeline: Pipeline):  # noqa: ANN201 (check_specs)
+def evaluation_report(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """Every test picture answered: error tables, read-outs, bias per prefecture, calibration, and one evidence page.
 
     From: dataset_splits, training_shards, geolocation_model, qdrant_collection (searched exactly). The default read-out is the

@@ -41,6 +41,7 @@ def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
             folder,
             settings=settings,
             progress=step.progress,
+            tiles_folder=home.coverage_tiles("mapillary"),
         )
         made = write_tables(
             step,

@@ -1,5 +1,6 @@
 """Group `labels`: what can be said of a picture's place, who learns from it, and what training reads."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,7 @@ from pydantic import Field
 from geoloc_pipeline.geo.prefectures import BY_CODE, BY_KEY
 from geoloc_pipeline.orchestration.assets.imagery import photo_collections, street_view_images
 from geoloc_pipeline.orchestration.assets.osm import census_towns
-from geoloc_pipeline.orchestration.io import Made, Step, sheet, table_paths, write_tables
+from geoloc_pipeline.orchestration.io import Made, Outcome, Step, sheet, table_paths, write_tables
 from geoloc_pipeline.orchestration.partitions import every_photo_set, prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import (
@@ -96,7 +97,7 @@ def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
     check_specs=[dg.AssetCheckSpec("no_group_on_two_sides", asset="dataset_splits", blocking=True)],
     **sheet(DATASET_SPLITS, group="labels", kinds={"pandas"}),
 )
-def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config: SplitConfig):  # noqa: ANN201 (check_specs)
+def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config: SplitConfig) -> Iterator[Outcome]:
     """Train, validation and test: 80:15:5 in every municipality, whole groups on one side.
 
     From: labelled_images. `rule=paper` deals by image, to reproduce the paper. Takes: seconds. Paper §3.1.

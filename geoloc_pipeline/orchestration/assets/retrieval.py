@@ -1,10 +1,12 @@
 """Group `retrieval`: embeddings and the gallery in which a photo's neighbours are looked up."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from geoloc_pipeline.orchestration.assets.labels import training_shards
 from geoloc_pipeline.orchestration.assets.training import geolocation_model
-from geoloc_pipeline.orchestration.io import OWNERS, Made, Step, sheet, table_paths, write_tables
+from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, table_paths, write_tables
 from geoloc_pipeline.orchestration.partitions import prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, TRAINING_SHARDS
@@ -47,7 +49,7 @@ def image_embeddings(context: dg.AssetExecutionContext, pipeline: Pipeline) -> d
     code_version="1",
     check_specs=[dg.AssetCheckSpec("every_embedding_is_indexed", asset="qdrant_collection", blocking=True)],
 )
-def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline):  # noqa: ANN201 (check_specs)
+def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """The live gallery: one point a view, built beside the old one and swapped in after count and canary checks.
 
     From: every partition of image_embeddings that exists. Stored in: the Qdrant server of GEOLOC_QDRANT_URL, or Qdrant
