@@ -78,13 +78,22 @@ def main() -> None:
             summary = json.loads((home / "reports" / "summary.json").read_text(encoding="utf-8"))
             rows = {row["name"]: row for row in summary["results"]}
             best, mean, untrained = rows[summary["default_readout"]], rows["mean_position"], rows["untrained"]
-            print(
-                f"| {seed} | {first_s:.0f} | {peak / 1e9:.2f} | {summary['counts']['panoramas']:,} | {again_s:.0f} "
-                f"| {'yes' if table_hash(home) == before else 'NO'} | {mean['median_km']:.0f} | {untrained['median_km']:.0f} "
-                f"| {best['median_km']:.1f} ({summary['default_readout']}) | {100 * best['median_km'] / mean['median_km']:.1f} % "
-                f"| {100 * best['median_km'] / untrained['median_km']:.0f} % | {best['within_25_km_pct']:.0f} % |",
-                flush=True,
+            share = 100 * best["median_km"]
+            cells = (
+                seed,
+                f"{first_s:.0f}",
+                f"{peak / 1e9:.2f}",
+                f"{summary['counts']['panoramas']:,}",
+                f"{again_s:.0f}",
+                "yes" if table_hash(home) == before else "NO",
+                f"{mean['median_km']:.0f}",
+                f"{untrained['median_km']:.0f}",
+                f"{best['median_km']:.1f} ({summary['default_readout']})",
+                f"{share / mean['median_km']:.1f} %",
+                f"{share / untrained['median_km']:.1f} %",
+                f"{best['within_25_km_pct']:.0f} %",
             )
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_every_module_has_its_tests() -> None:
             continue
         if f"{room}/test_{path.stem}.py" not in mirrored and not _is_imported_by_a_test(path):
             missing.append(str(path.relative_to(ROOT)))
-    assert missing == []
+    assert not missing, missing
 
 
 def _is_imported_by_a_test(path: Path) -> bool:
@@ -135,7 +135,7 @@ def test_every_asset_command_and_setting_is_in_the_readme() -> None:
     settings -= {"GEOLOC_WORKS_FOR_PID"}  # ours to our own workers
     commands = re.findall(r'add_parser\("(\w+)"', (PACKAGE / "cli.py").read_text(encoding="utf-8"))
     missing = [name for name in [*keys, *sorted(settings), *(f"geoloc {name}" for name in commands)] if name not in readme]
-    assert missing == []
+    assert not missing, missing
 
 
 def test_every_error_is_raised_somewhere() -> None:

@@ -96,7 +96,7 @@ class ChainDisplay:
         if time.monotonic() - self._spoke_s > QUIET_S:
             self._spoke_s = time.monotonic()
             for name, step in state.steps.items():
-                if step.finished < step.partitions and step.total:
+                if step.finished < step.partitions and step.done < step.total:
                     rate, left_s = self._speed(name, step)
                     left = f", about {_clock(left_s)} left" if left_s else ""
                     self.console.print(

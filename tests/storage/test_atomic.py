@@ -24,9 +24,14 @@ def test_a_file_appears_whole_and_leaves_no_other(tmp_path: Path) -> None:
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "b.txt"
     write_bytes(path, b"old")
-    with pytest.raises(RuntimeError), atomic_path(path) as partial:
-        partial.write_bytes(b"half")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with atomic_path(path) as partial:
+            partial.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["b.txt"]
 

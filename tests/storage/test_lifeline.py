@@ -21,7 +21,8 @@ import os, subprocess, sys, time
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.lifeline import hold_home
 with hold_home(Home.at(sys.argv[1])) as lock:
-    subprocess.Popen([sys.executable, "-c", {WORKER!r}], pass_fds=(lock,), env={{**os.environ, "{ANCESTOR_VARIABLE}": str(os.getpid())}})
+    environment = {{**os.environ, "{ANCESTOR_VARIABLE}": str(os.getpid())}}
+    subprocess.Popen([sys.executable, "-c", {WORKER!r}], pass_fds=(lock,), env=environment)
     print("ready", flush=True)
     time.sleep(60)
 """
