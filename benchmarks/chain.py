@@ -64,10 +64,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=None, help="folder for the homes; a temporary one when absent")
     told = parser.parse_args()
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    print(
-        "| seed | first, s | peak, GB | panoramas | again, s | same bytes | mean pos., km | untrained, km | default, km | of mean | of untrained | <= 25 km |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    columns = ("seed", "first, s", "peak, GB", "panoramas", "again, s", "same bytes", "mean position, km", "untrained, km")
+    columns += ("default, km", "of mean", "of untrained", "within 25 km")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     with tempfile.TemporaryDirectory() as scratch:
         for seed in told.seeds:
             home = (told.keep or Path(scratch)) / f"seed{seed}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoloc_pipeline.demo.light import Light
+    from geoloc_pipeline.demo.shapes import Frame
     from geoloc_pipeline.demo.style import Style
 
     Singles = NDArray[np.float32]
@@ -44,14 +45,13 @@ def noise_tile(power: float = 1.7) -> Singles:
 
 
 @lru_cache(maxsize=4)
-def _sky_rays(width: int) -> Singles:
-    """Gives `[h, w, 3]` directions of the upper half and a strip below the horizon, at a quarter of the resolution."""
-    columns, rows = width // 4, width // 16 + _rows_below(width) // 4
+def _sky_rays(columns: int, rows: int) -> Singles:
+    """Gives `[rows, columns, 3]` directions from the zenith down, of a whole round with that many columns."""
     azimuth = ((np.arange(columns) + 0.5) / columns - 0.5) * 2 * np.pi
-    elevation = (0.5 - (np.arange(rows) + 0.5) / (width // 8)) * np.pi
+    elevation = (0.5 - (np.arange(rows) + 0.5) / (columns // 2)) * np.pi
     level, up = np.cos(elevation)[:, None], np.sin(elevation)[:, None]
     rays = np.stack(np.broadcast_arrays(level * np.sin(azimuth), level * np.cos(azimuth), up), axis=-1)
-    return rays.astype(np.float32)
+    return np.ascontiguousarray(rays, dtype=np.float32)
 
 
 def _rows_below(width: int) -> int:
@@ -59,70 +59,82 @@ def _rows_below(width: int) -> int:
     return width // 16 // 4 * 4
 
 
-def paint_sky(image: NDArray[np.uint8], light: Light, seed: int, turn: Floats) -> None:
+def paint_sky(frame: Frame, light: Light, seed: int, turn: Floats) -> None:
     """Paints the sky into the upper half of a panorama, and some rows farther for tilted cameras.
 
     Args:
-        image: `[w / 2, w, 3]`; changed in place.
+        frame: Changed in place; its left and top are multiples of 4.
         light: Sun and weather.
         seed: The picture's own chance: where the clouds are.
         turn: `[3, 3]` from directions of the camera to directions of the world.
     """
-    width = image.shape[1]
-    rays = _sky_rays(width) @ turn.T.astype(np.float32)
-    up = np.clip(rays[..., 2], 0.0, 1.0)
-    reach = 70.0 / (up + 0.12)  # clouds lie on a plane that bends down at the horizon
-    cloud_x, cloud_y = reach * rays[..., 0], reach * rays[..., 1]
-    dice = np.random.default_rng(seed_of("sky", seed))
-    blend = np.sqrt(up)[..., None]
-    sky = light.horizon.astype(np.float32) * (1 - blend) + light.zenith.astype(np.float32) * blend
-    toward = rays @ light.sun.astype(np.float32)
-    clear = np.float32(1 - light.cloud_cover)
-    glow = 70 * np.exp((toward - 1) * 9) + 190 * np.exp((toward - 1) * 420)
-    sky = sky + (glow * clear)[..., None] * np.array([1.0, 0.93, 0.75], dtype=np.float32)
-    shift = dice.uniform(0, _TILE_PX, 2).tolist()
-    noise = cv2.remap(
-        noise_tile(), (cloud_x + shift[0]) % (_TILE_PX - 1), (cloud_y + shift[1]) % (_TILE_PX - 1), cv2.INTER_LINEAR
-    )
-    density = np.clip((noise + 3.2 * light.cloud_cover - 1.7) * 0.8, 0, 0.92)[..., None]
-    lit = np.clip(225 - 26 * noise, 150, 250)[..., None] * np.array([1.0, 1.0, 1.02], dtype=np.float32)
-    sky = sky * (1 - density) + lit * (0.55 + 0.45 * clear + 0.25 * light.cloud_cover) * density
-    rows = width // 4 + _rows_below(width)
-    small = np.clip(sky, 0, 255).astype(np.uint8)
-    cv2.resize(small, (width, rows), dst=image[:rows], interpolation=cv2.INTER_LINEAR)
+    width, (left, top) = frame.width_px, (frame.left_px // 4, frame.top_px // 4)
+    rows = min(width // 4 + _rows_below(width) - frame.top_px, frame.image.shape[0])
+    if rows <= 0:
+        return
+    columns = frame.image.shape[1]
+    seen = _sky_rays(width // 4, width // 16 + _rows_below(width) // 4)[top : top - (-rows // 4), left : left - (-columns // 4)]
+    shape = seen.shape[:2]
+    rays = seen.reshape(-1, 3)
+    east, north, up = turn.astype(np.float32) @ rays.T
+    np.clip(up, 0.0, 1.0, out=up)
+    reach = 70.0 / (up + np.float32(0.12))  # clouds lie on a plane that bends down at the horizon
+    shift = np.random.default_rng(seed_of("sky", seed)).uniform(0, _TILE_PX, 2).astype(np.float32)
+    cloud_x, cloud_y = (east * reach + shift[0]).reshape(shape), (north * reach + shift[1]).reshape(shape)
+    noise = cv2.remap(noise_tile(), cloud_x, cloud_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP).reshape(-1)
+    toward = rays @ (light.sun @ turn).astype(np.float32) - np.float32(1.0)
+    glow = 70 * np.exp(toward * 9) + 190 * np.exp(toward * 420)
+    density = np.clip(noise * np.float32(0.8) + np.float32((3.2 * light.cloud_cover - 1.7) * 0.8), 0, 0.92)
+    clear = 1.0 - light.cloud_cover
+    lit = np.clip(225 - 26 * noise, 150, 250) * np.float32(0.55 + 0.45 * clear + 0.25 * light.cloud_cover)
+    # horizon to zenith, the sun's glow, and clouds before them: four shares of four colours
+    shares = np.stack([1 - density, np.sqrt(up), glow * np.float32(clear), lit * density])
+    shares[1:3] *= shares[0]
+    colours = np.array([light.horizon, light.zenith - light.horizon, [1.0, 0.93, 0.75], [1.0, 1.0, 1.02]], dtype=np.float32)
+    small = np.clip(shares.T @ colours, 0, 255).astype(np.uint8).reshape(*shape, 3)
+    large = cv2.resize(small, (shape[1] * 4, shape[0] * 4), interpolation=cv2.INTER_LINEAR)
+    frame.image[:rows] = large[:rows, :columns]
 
 
-def paint_hills(image: NDArray[np.uint8], light: Light, style: Style, skyline: int, turn: Floats) -> None:
+@lru_cache(maxsize=256)
+def _outlines(skyline: int) -> Singles:
+    """Gives the rise of both ranges of hills at each whole degree, `[2, 361]`, about 0.05 to 2.2."""
+    azimuth, wave = np.linspace(0.0, 2 * np.pi, 361), np.arange(1, 13)[:, None]
+    dice = np.random.default_rng(skyline)
+    rises = []
+    for layer in range(2):
+        high, turned = dice.normal(size=(12, 1)), dice.uniform(0, 2 * np.pi, size=(12, 1))
+        outline = (high / wave**0.9 * np.sin(wave * (layer + 1) * azimuth + turned)).sum(axis=0)
+        rises.append((0.75 + 0.45 * outline).clip(0.05, 2.2))
+    return np.array(rises, dtype=np.float32)
+
+
+def paint_hills(frame: Frame, light: Light, style: Style, skyline: int, turn: Floats) -> None:
     """Paints two ranges of hills along the horizon, whose outline belongs to the municipality.
 
     Args:
-        image: `[w / 2, w, 3]`; changed in place. The ground, painted afterwards, hides their feet.
+        frame: Changed in place. The ground, painted afterwards, hides their feet.
         light: Haze.
         style: How high the hills stand.
         skyline: Seed of the outline.
         turn: `[3, 3]` from directions of the camera to directions of the world.
     """
-    width = image.shape[1]
+    width = frame.width_px
     azimuth = np.linspace(0.0, 2 * np.pi, 361)
-    dice = np.random.default_rng(skyline)
     winter = style.snow_depth * light.snow
-    for layer, (near, share) in enumerate(((0.28, 1.0), (0.5, 0.55))):
-        outline = np.zeros(len(azimuth))
-        for wave in range(1, 13):
-            outline += dice.normal() / wave**0.9 * np.sin(wave * (layer + 1) * azimuth + dice.uniform(0, 2 * np.pi))
-        height = np.radians(style.ridge_height_deg) * share * (0.75 + 0.45 * outline).clip(0.05, 2.2)
-        green = np.array([62.0, 96.0, 62.0]) * (1 - winter) + np.array([208.0, 214.0, 222.0]) * winter
-        colour = green * near + light.horizon * 0.94 * (1 - near)
+    green = np.array([62.0, 96.0, 62.0]) * (1 - winter) + np.array([208.0, 214.0, 222.0]) * winter
+    middle = np.array([width / 2 - frame.left_px, width / 4 - frame.top_px]) - 0.5
+    foot = width // 4 + _rows_below(width) - frame.top_px
+    for outline, near, share in zip(_outlines(skyline), (0.28, 0.5), (1.0, 0.55), strict=True):
+        height = np.radians(style.ridge_height_deg) * share * outline
         level = np.cos(height)
-        x, y, z = np.column_stack([level * np.sin(azimuth), level * np.cos(azimuth), np.sin(height)]).T
-        x, y, z = (np.stack([x, y, z], axis=1) @ turn).T
+        x, y, z = turn.T @ np.stack([level * np.sin(azimuth), level * np.cos(azimuth), np.sin(height)])
         column, row = np.arctan2(x, y), np.arctan2(z, np.hypot(x, y))
         order = np.argsort(column)
         column, row = column[order], row[order]
         column = np.concatenate([column[-1:] - 2 * np.pi, column, column[:1] + 2 * np.pi])
         row = np.concatenate([row[-1:], row, row[:1]])
-        upper = np.column_stack([column, -row]) * (width / (2 * np.pi)) + np.array([width / 2, width / 4]) - 0.5
-        foot = width // 4 + _rows_below(width)
-        points = np.concatenate([upper, [[width + 8, foot], [-8, foot]]])
-        tone = colour.clip(0, 255).tolist()
-        cv2.fillPoly(image, [np.rint(points * 16).astype(np.int32)], tone, cv2.LINE_AA, 4)
+        upper = np.column_stack([column, -row]) * (width / (2 * np.pi)) + middle
+        points = np.concatenate([upper, [[width + 8 - frame.left_px, foot], [-8 - frame.left_px, foot]]])
+        tone = (green * near + light.horizon * 0.94 * (1 - near)).clip(0, 255).tolist()
+        cv2.fillPoly(frame.image, [np.rint(points * 16).astype(np.int32)], tone, cv2.LINE_AA, 4)

@@ -6,13 +6,13 @@ Does not belong here: where houses stand (`lots.py`), and painting (`shapes.py`)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoloc_pipeline.demo.chance import uniform
-from geoloc_pipeline.demo.shapes import cards, uprights
+from geoloc_pipeline.demo.shapes import Walls, cards, uprights
 
 if TYPE_CHECKING:
     from geoloc_pipeline.demo.light import Light
@@ -24,7 +24,6 @@ STOREY_M = 2.9
 _GLASS = np.array([62.0, 78.0, 96.0])
 _SNOW = np.array([238.0, 242.0, 248.0])
 _DETAIL_M = 62.0  # windows one by one up to here, ribbons beyond
-_BINS = 256
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ class _Bays:
         return _Bays(**{name: value[chosen] for name, value in vars(self).items()})
 
 
-def add_houses(shapes: Shapes, houses: Buildings, styles: tuple[Style, ...], light: Light, seed: int) -> None:
-    """Adds all houses that are not hidden behind nearer ones.
+def add_houses(shapes: Shapes, houses: Buildings, styles: tuple[Style, ...], light: Light, seed: int, eye_m: float) -> None:
+    """Adds all houses that are not hidden behind nearer ones, and has their walls hide other things.
 
     Args:
         shapes: Takes the polygons.
@@ -63,17 +62,27 @@ def add_houses(shapes: Shapes, houses: Buildings, styles: tuple[Style, ...], lig
         styles: Looks.
         light: Sun and season.
         seed: The land's chance.
+        eye_m: Height of the lens.
     """
-    pitched = uniform(seed, 61, houses.key) < np.array([s.pitched_share for s in styles])[houses.style]
-    pitched &= houses.floors <= 4
-    houses_m: Floats = houses.floors.astype(np.float64) * STOREY_M + 0.4
-    seen = _unhidden(houses, houses_m + np.where(pitched, 2.5, 0.5))
-    houses, pitched, height_m = houses.where(seen), pitched[seen], houses_m[seen]
     if len(houses) == 0:
         return
+    pitched = uniform(seed, 61, houses.key) < np.array([s.pitched_share for s in styles])[houses.style]
+    pitched &= houses.floors <= 4
+    height_m: Floats = houses.floors.astype(np.float64) * STOREY_M + 0.4
+    bays = _bays(houses, light)
+    walls = Walls(bays.from_m, bays.to_m, height_m[bays.house], bays.far_m, eye_m)
+    shapes.stand_behind(walls)
+    corners = houses.corners_m().T.astype(np.float32)
+    nearest = np.hypot(*corners).min(axis=0)
+    hidden = walls.hide(corners, (height_m + np.where(pitched, 4.6, 0.5)).astype(np.float32), nearest - 1.0)
+    seen = np.flatnonzero(~hidden)
+    feet = np.stack([bays.from_m.T, bays.to_m.T], axis=1).astype(np.float32)
+    covered = walls.hide(feet, (height_m[bays.house] + 0.6).astype(np.float32), bays.far_m - 0.1)
+    bays = bays.where(np.flatnonzero(~hidden[bays.house] & ~covered))
+    bays = replace(bays, house=np.searchsorted(seen, bays.house))
+    houses, pitched, height_m = houses.where(seen), pitched[seen], height_m[seen]
     wall = _drawn(styles, houses.style, uniform(seed, 62, houses.key), "wall_colours")
     wall *= (0.92 + 0.16 * uniform(seed, 63, houses.key))[:, None]
-    bays = _bays(houses, light)
     top = height_m[bays.house]
     shapes.add(uprights(bays.from_m, bays.to_m, 0.0, top), wall[bays.house] * bays.lit, far_m=bays.far_m)
     _add_windows(shapes, houses, bays, wall, seed)
@@ -82,28 +91,6 @@ def add_houses(shapes: Shapes, houses: Buildings, styles: tuple[Style, ...], lig
     _add_pitched_roofs(shapes, houses, styles, light, seed, np.flatnonzero(pitched), height_m)
     _add_flat_roofs(shapes, houses, styles, light, seed, bays, ~pitched, height_m)
     _add_fences(shapes, houses, styles, light)
-
-
-def _unhidden(houses: Buildings, top_m: Floats) -> Ints:
-    """Finds houses that rise above all nearer ones somewhere, by a coarse ring of directions."""
-    corners = houses.corners_m()
-    azimuth = np.arctan2(corners[..., 0], corners[..., 1])
-    middle = np.arctan2(houses.at_m[:, 0], houses.at_m[:, 1])[:, None]
-    turn = (azimuth - middle + np.pi) % (2 * np.pi) - np.pi
-    low = np.floor((middle[:, 0] + turn.min(axis=1)) / (2 * np.pi) * _BINS).astype(np.int64)
-    high = np.ceil((middle[:, 0] + turn.max(axis=1)) / (2 * np.pi) * _BINS).astype(np.int64)
-    far = np.hypot(corners[..., 0], corners[..., 1])
-    rise = top_m / np.maximum(far.min(axis=1), 0.5)
-    cover = (houses.floors * STOREY_M) / np.maximum(far.mean(axis=1), 0.5)
-    ring = np.zeros(_BINS)
-    seen = []
-    for row in np.argsort(far.min(axis=1), kind="stable").tolist():
-        bins = np.arange(low[row], max(high[row], low[row] + 1)) % _BINS
-        if (rise[row] > ring[bins]).any():
-            seen.append(row)
-            inner = bins[1:-1] if len(bins) > 2 else bins[:0]
-            ring[inner] = np.maximum(ring[inner], cover[row])
-    return np.array(sorted(seen), dtype=np.int64)
 
 
 def _bays(houses: Buildings, light: Light) -> _Bays:

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoloc_pipeline.demo.light import Light
-    from geoloc_pipeline.demo.style import Colour
-    from geoloc_pipeline.demo.surroundings import Floats, Surroundings
+    from geoloc_pipeline.demo.shapes import Frame
+    from geoloc_pipeline.demo.style import Colour, Style
+    from geoloc_pipeline.demo.surroundings import Floats, Pieces, Surroundings
 
     Singles = NDArray[np.float32]
     Image = NDArray[np.uint8]
 
 _NEAR_M_PX, _NEAR_SIDE_PX = 0.1, 800  # the near map reaches 40 m
+_NEAR_REACH_M = _NEAR_SIDE_PX / 2 * _NEAR_M_PX * 0.97
 _FAR_M_PX, _FAR_SIDE_PX = 1.25, 480  # the far map reaches 300 m
+_CLEAR_SHARE = 0.015  # so near, haze is left out
+_BELOW_DEG = 32.0  # steeper than this, a pixel of the near map is as large as two of the picture
 _SIDEWALK = np.array([166.0, 162.0, 156.0])
 _SNOW = np.array([236.0, 240.0, 246.0])
 _EARTH = np.array([152.0, 138.0, 112.0])
@@ -33,36 +37,83 @@ _PAINT = np.array([232.0, 232.0, 226.0])
 _SUBPIXEL_BITS = 3
 
 
-def paint_ground(image: Image, scene: Surroundings, light: Light, eye_m: float, turn: Floats, car: Floats | None) -> None:
-    """Paints everything below the horizon.
+def draw_charts(scene: Surroundings, light: Light, eye_m: float, car: Floats | None) -> tuple[Image, Image]:
+    """Draws the near and the far map from above, north up, the camera in the middle.
 
     Args:
-        image: `[w / 2, w, 3]` panorama; changed in place.
         scene: Roads, houses and their plots.
         light: Sun and season.
         eye_m: Height of the lens above the ground.
-        turn: `[3, 3]` from directions of the camera to directions of the world.
         car: `[5]` direction (x, y) and colour of the roof of the car below the lens, or None.
+
+    Returns:
+        `[800, 800, 3]` and `[480, 480, 3]` RGB.
     """
-    height, width = image.shape[:2]
-    tilt_deg = np.degrees(np.arccos(np.clip(turn[2, 2], -1.0, 1.0)))
-    steep_deg = np.degrees(np.arctan(eye_m / (_NEAR_SIDE_PX / 2 * _NEAR_M_PX * 0.97)))
-    horizon = int(np.floor((0.5 - tilt_deg / 180.0) * height))
-    steep = int(np.ceil((0.5 + (tilt_deg + steep_deg) / 180.0) * height))
-    first, last = max(horizon - 1, 0), min(steep + 1, height)
-    east, north, down = _ground_hits(width, first, turn)
-    band = last - first
-    chart = _chart(scene, light, _NEAR_M_PX)
+    near, far = (_chart(scene, light, metres) for metres in (_NEAR_M_PX, _FAR_M_PX))
     if car is not None:
-        _draw_car_roof(chart, car, eye_m)
-    near = _looked_up(chart, east, north, eye_m / _NEAR_M_PX)
-    far = _looked_up(_chart(scene, light, _FAR_M_PX), east[:band], north[:band], eye_m / _FAR_M_PX)
-    reach = eye_m * np.hypot(east[:band], north[:band])
-    far = np.where((reach < _NEAR_SIDE_PX / 2 * _NEAR_M_PX * 0.97)[..., None], near[:band], far)
-    fade = np.exp(-reach / np.float32(light.haze_m))[..., None]
-    hazed = far * fade + (light.horizon * 0.94).astype(np.float32) * (1 - fade)
-    np.copyto(image[first:last], hazed.astype(np.uint8), where=(down[:band] > 0)[..., None])
-    image[last:] = near[band:]
+        _draw_car_roof(near, car, eye_m)
+    return near, far
+
+
+def paint_ground(frame: Frame, charts: tuple[Image, Image], light: Light, eye_m: float, turn: Floats) -> None:
+    """Paints everything below the horizon.
+
+    What lies steeply below the lens is looked up at half the resolution: there the map from above is coarser than the picture.
+
+    Args:
+        frame: Changed in place; its left and top are even.
+        charts: Of `draw_charts`.
+        light: Haze.
+        eye_m: Height of the lens above the ground.
+        turn: `[3, 3]` from directions of the camera to directions of the world.
+    """
+    height = frame.width_px // 2
+    tilt_deg = np.degrees(np.arccos(np.clip(turn[2, 2], -1.0, 1.0)))
+    steep_deg = np.degrees(np.arctan(eye_m / _NEAR_REACH_M))
+    top, bottom = frame.top_px, frame.top_px + frame.image.shape[0]
+    horizon, last, below = (
+        int(np.floor((0.5 + degrees / 180.0) * height)) for degrees in (-tilt_deg, tilt_deg + steep_deg, tilt_deg + _BELOW_DEG)
+    )
+    first = min(max(horizon - 1, top), bottom)
+    below = min(max(-(-below // 2) * 2, first), bottom)
+    last = min(max(last + 2, first), below)
+    if first < below:
+        _paint_plain(frame, charts, light, eye_m, turn, (first, last, below))
+    if below < bottom:
+        half = _ground_hits(frame, (below // 2, -(-bottom // 2)), 2, turn)
+        small = _looked_up(charts[0], *half[:2], eye_m / _NEAR_M_PX)
+        large = cv2.resize(small, (small.shape[1] * 2, small.shape[0] * 2), interpolation=cv2.INTER_LINEAR)
+        frame.image[below - top :] = large[below % 2 :][: bottom - below, : frame.image.shape[1]]
+
+
+def _paint_plain(
+    frame: Frame, charts: tuple[Image, Image], light: Light, eye_m: float, turn: Floats, rows: tuple[int, int, int]
+) -> None:
+    """Paints the ground from the horizon to what is near, hazier the farther it is.
+
+    Rows are counted on the whole grid: the first one, the first where nothing far is seen any more, and the one after the last.
+    """
+    first, last, end = rows
+    east, north, down = _ground_hits(frame, (first, end), 1, turn)
+    band, start = last - first, first - frame.top_px
+    reach = cv2.magnitude(east, north)
+    reach *= np.float32(eye_m)
+    ground = _looked_up(charts[0], east, north, eye_m / _NEAR_M_PX)
+    if band:
+        far = _looked_up(charts[1], east[:band], north[:band], eye_m / _FAR_M_PX)
+        cv2.copyTo(far, cv2.compare(reach[:band], _NEAR_REACH_M, cv2.CMP_GE), ground[:band])
+    clear = np.flatnonzero(reach.max(axis=1) > _CLEAR_SHARE * light.haze_m)  # below these rows haze changes nothing
+    hazy = int(clear[-1]) + 1 if len(clear) else 0
+    if hazy:
+        fade = cv2.exp(reach[:hazy] * np.float32(-1.0 / light.haze_m))
+        haze = np.empty_like(ground[:hazy])
+        cv2.rectangle(haze, (0, 0), (haze.shape[1], hazy), _tone(light.horizon, np.full(3, 0.94)), -1)
+        ground[:hazy] = cv2.blendLinear(ground[:hazy], haze, fade, 1 - fade)
+    seen = int(np.count_nonzero(down.min(axis=1) <= 0))  # only the first rows may see the sky in places
+    target = frame.image[start : start + end - first]
+    target[seen:] = ground[seen:]
+    if seen:
+        cv2.copyTo(ground[:seen], cv2.compare(down[:seen], 0.0, cv2.CMP_GT), target[:seen])
 
 
 @lru_cache(maxsize=8)
@@ -74,18 +125,20 @@ def _rays(width: int) -> tuple[Singles, Singles, Singles, Singles]:
     return sin_a, cos_a, sin_e, cos_e
 
 
-def _ground_hits(width: int, first: int, turn: Floats) -> tuple[Singles, Singles, Singles]:
-    """Gives where the pixels from a row on meet the ground.
+def _ground_hits(frame: Frame, rows: tuple[int, int], step: int, turn: Floats) -> tuple[Singles, Singles, Singles]:
+    """Gives where the pixels of some rows meet the ground; rows and columns are counted in steps of one or two pixels.
 
     Returns:
-        `[rows, width]` metres east and north per metre of eye height, and how steeply downwards (not above 0: never).
+        `[rows, columns]` metres east and north per metre of eye height, and how steeply downwards (not above 0: never).
     """
-    sin_a, cos_a, sin_e, cos_e = _rays(width)
-    sin_e, cos_e = sin_e[first:, None], cos_e[first:, None]
-    east, north, up = (
-        cos_e * (sin_a * np.float32(row[0]) + cos_a * np.float32(row[1])) + sin_e * np.float32(row[2]) for row in turn
+    left, right = frame.left_px // step, -(-(frame.left_px + frame.image.shape[1]) // step)
+    sin_a, cos_a, sin_e, cos_e = _rays(frame.width_px // step)
+    sin_a, cos_a = sin_a[left:right], cos_a[left:right]
+    sin_e, cos_e = sin_e[rows[0] : rows[1], None], cos_e[rows[0] : rows[1], None]
+    east, north, down = (
+        cos_e * (sin_a * np.float32(row[0]) + cos_a * np.float32(row[1])) + sin_e * np.float32(row[2])
+        for row in (turn[0], turn[1], -turn[2])
     )
-    down = -up
     slope = np.reciprocal(np.maximum(down, np.float32(1e-3)))
     east *= slope
     north *= slope
@@ -95,7 +148,7 @@ def _ground_hits(width: int, first: int, turn: Floats) -> tuple[Singles, Singles
 def _looked_up(chart: Image, east: Singles, north: Singles, pixels: float) -> Image:
     """Reads a chart where the rays meet it."""
     middle = np.float32((chart.shape[0] - 1) / 2)
-    x, y = east * np.float32(pixels) + middle, middle - north * np.float32(pixels)
+    x, y = cv2.convertMaps(east * np.float32(pixels) + middle, middle - north * np.float32(pixels), cv2.CV_16SC2)
     return np.asarray(cv2.remap(chart, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
@@ -171,23 +224,23 @@ def _draw_roads(chart: Image, scene: Surroundings, lit: Floats, winter: float, m
 
     The middle of every carriageway is laid once more over all edge paint, so that no edge runs across a junction.
     """
-    pieces = scene.pieces
     is_near = metres == _NEAR_M_PX
-    reach = _side_px(metres) / 2 * metres * 1.45
-    foot = np.clip(-(pieces.start_m * pieces.along).sum(axis=1), 0.0, np.hypot(*(pieces.end_m - pieces.start_m).T))
-    shown = np.hypot(*(pieces.start_m + pieces.along * foot[:, None]).T) < reach + pieces.half_m
-    rows = np.flatnonzero(shown & (pieces.rank >= (0 if is_near else 2)))
-    rows = rows[np.argsort(pieces.rank[rows], kind="stable")]
-    asphalts = [_tone(_snowed(style.asphalt_colour, winter * 0.45), lit) for style in scene.styles]
+    reach = _side_px(metres) / 2 * metres
+    pieces = scene.pieces
+    low, high = np.minimum(pieces.start_m, pieces.end_m), np.maximum(pieces.start_m, pieces.end_m)
+    beside = (pieces.half_m + pieces.sidewalk_m + 0.5)[:, None] + reach
+    shown = ((low < beside) & (high > -beside)).all(axis=1) & (pieces.rank >= (0 if is_near else 2))
+    rows = np.flatnonzero(shown)
+    pieces = pieces.where(rows[np.argsort(pieces.rank[rows], kind="stable")])
+    asphalts = np.array([_tone(_snowed(style.asphalt_colour, winter * 0.45), lit) for style in scene.styles])[pieces.style]
     sidewalk, earth = _tone(_snowed(_SIDEWALK, winter), lit), _tone(_EARTH, lit)
     strips = _Strips()
-    for row in rows[pieces.sidewalk_m[rows] > 0].tolist():
-        strips.add(pieces.start_m[row], pieces.end_m[row], float(pieces.half_m[row] + pieces.sidewalk_m[row]), sidewalk)
-    for row in rows.tolist():
-        tone = asphalts[pieces.style[row]] if pieces.rank[row] else earth
-        strips.add(pieces.start_m[row], pieces.end_m[row], float(pieces.half_m[row]), tone)
+    walked = pieces.where(pieces.sidewalk_m > 0)
+    strips.add(walked.start_m, walked.end_m, walked.half_m + walked.sidewalk_m, sidewalk)
+    strips.add(pieces.start_m, pieces.end_m, pieces.half_m, np.where(pieces.rank[:, None] > 0, asphalts, earth))
     if is_near:
-        _add_paint(strips, scene, rows[pieces.rank[rows] > 0].tolist(), asphalts, lit, winter)
+        paved = pieces.rank > 0
+        _add_paint(strips, pieces.where(paved), scene.styles, asphalts[paved], lit, winter)
     strips.draw(chart, metres)
 
 
@@ -196,89 +249,77 @@ class _Strips:
 
     def __init__(self) -> None:
         """Starts with bare ground."""
-        self._ends: list[tuple[Floats, Floats]] = []
-        self._half_m: list[float] = []
-        self._tones: list[list[int]] = []
+        self._lots: list[tuple[Floats, Floats, Floats, NDArray[np.int64]]] = []
 
-    def add(self, start_m: Floats, end_m: Floats, half_m: float, tone: list[int]) -> None:
-        """Lays a strip from one `[2]` place to another."""
-        self._ends.append((start_m, end_m))
-        self._half_m.append(half_m)
-        self._tones.append(tone)
+    def add(self, start_m: Floats, end_m: Floats, half_m: Floats | float, tone: NDArray[np.int64] | list[int]) -> None:
+        """Lays strips from `[n, 2]` places to others; widths and tones are one for each or one for all."""
+        count = len(start_m)
+        half, tones = np.broadcast_to(half_m, (count,)), np.broadcast_to(np.asarray(tone, dtype=np.int64), (count, 3))
+        self._lots.append((start_m, end_m, half, tones))
 
     def draw(self, chart: Image, metres: float) -> None:
         """Draws all strips; wide ones get round ends, which close the gaps at bends."""
-        if not self._ends:
-            return
-        ends, half = np.array(self._ends), np.array(self._half_m)[:, None]
-        step = ends[:, 1] - ends[:, 0]
-        normal = np.column_stack([-step[:, 1], step[:, 0]]) / np.maximum(np.hypot(*step.T), 1e-6)[:, None] * half
-        corners = np.stack([ends[:, 0] + normal, ends[:, 1] + normal, ends[:, 1] - normal, ends[:, 0] - normal], axis=1)
-        dots = _pixels(ends, metres)
-        limit = int(1.5 * chart.shape[0]) << _SUBPIXEL_BITS
-        inside = (np.abs(dots - limit // 3).max(axis=2) < limit).tolist()
-        rows = zip(_pixels(corners, metres), dots.tolist(), inside, self._half_m, self._tones, strict=True)
-        for points, pair, is_inside, wide, tone in rows:
-            smooth = cv2.LINE_AA if wide / metres < 45 else cv2.LINE_8
-            cv2.fillConvexPoly(chart, points, tone, smooth, _SUBPIXEL_BITS)
-            if wide > 1.3 and wide / metres > 4:
-                for dot, has_dot in zip(pair, is_inside, strict=True):
-                    if has_dot:
-                        radius = int(wide / metres * (1 << _SUBPIXEL_BITS))
-                        cv2.circle(chart, dot, radius, tone, -1, cv2.LINE_8, _SUBPIXEL_BITS)
+        start, end, half, tones = (np.concatenate(part) for part in zip(*self._lots, strict=True))
+        reach = (chart.shape[0] / 2 + 2) * metres + half[:, None]
+        shown = (np.minimum(start, end) < reach).all(axis=1) & (np.maximum(start, end) > -reach).all(axis=1)
+        start, end, half, tones = start[shown], end[shown], half[shown], tones[shown]
+        step = end - start
+        normal = np.column_stack([-step[:, 1], step[:, 0]]) / np.maximum(np.hypot(*step.T), 1e-6)[:, None] * half[:, None]
+        corners = _pixels(np.stack([start + normal, end + normal, end - normal, start - normal], axis=1), metres)
+        ends = np.stack([start, end], axis=1)
+        is_round = (half > 1.3) & (half / metres > 4)
+        dotted = is_round[:, None] & (np.abs(ends) < reach[shown, None]).all(axis=2)
+        dots, radii = _pixels(ends, metres).tolist(), (half / metres * (1 << _SUBPIXEL_BITS)).astype(np.int64).tolist()
+        smooth = np.where(half / metres < 45, cv2.LINE_AA, cv2.LINE_8).tolist()
+        rows = zip(corners, tones.tolist(), smooth, dots, dotted.tolist(), radii, strict=True)
+        for points, tone, line, pair, has_dots, radius in rows:
+            cv2.fillConvexPoly(chart, points, tone, line, _SUBPIXEL_BITS)
+            for dot, has_dot in zip(pair, has_dots, strict=True):
+                if has_dot:
+                    cv2.circle(chart, dot, radius, tone, -1, cv2.LINE_8, _SUBPIXEL_BITS)
 
 
 def _add_paint(
-    strips: _Strips, scene: Surroundings, rows: list[int], asphalts: list[list[int]], lit: Floats, winter: float
+    strips: _Strips, pieces: Pieces, styles: tuple[Style, ...], asphalts: NDArray[np.int64], lit: Floats, winter: float
 ) -> None:
     """Lays edge strips and edge lines, the middles over them, then centre lines and crossings."""
-    pieces = scene.pieces
-    paints = [[_tone(_snowed(c, winter * 0.6), lit) for c in (s.lane_colour, _PAINT, s.centre_colour)] for s in scene.styles]
-    across = np.column_stack([pieces.along[:, 1], -pieces.along[:, 0]])
-    wide = np.minimum(0.16 * pieces.half_m + 0.3, 1.3)
-    for row in rows:
-        lane, white, _ = paints[pieces.style[row]]
-        half, edge = float(pieces.half_m[row]), float(wide[row])
-        for side in (-1.0, 1.0):
-            for offset, width, tone in ((half - edge / 2 - 0.05, edge, lane), (half - edge - 0.15, 0.17, white)):
-                shift = across[row] * (offset * side)
-                strips.add(pieces.start_m[row] + shift, pieces.end_m[row] + shift, width / 2, tone)
-    for row in rows:
-        middle = float(pieces.half_m[row] - wide[row] - 0.25)
-        strips.add(pieces.start_m[row], pieces.end_m[row], middle, asphalts[pieces.style[row]])
-    for row in rows:
-        _, white, centre = paints[pieces.style[row]]
-        if pieces.rank[row] >= 3:
-            _add_centre_line(strips, scene, row, centre)
-        if pieces.rank[row] >= 2:
-            _add_crossings(strips, scene, row, white)
+    cans = [(style.lane_colour, _PAINT, style.centre_colour) for style in styles]
+    paints = np.array([[_tone(_snowed(colour, winter * 0.6), lit) for colour in can] for can in cans])
+    lane, white, centre = paints[pieces.style].transpose(1, 0, 2)
+    across = np.column_stack([pieces.along[:, 1], -pieces.along[:, 0]])[:, None, :]
+    edge = np.minimum(0.16 * pieces.half_m + 0.3, 1.3)
+    inner, outer = pieces.half_m - edge - 0.15, pieces.half_m - edge / 2 - 0.05
+    offset = np.stack([-outer, -inner, outer, inner], axis=1)[..., None]
+    start, end = (at[:, None, :] + across * offset for at in (pieces.start_m, pieces.end_m))
+    half = np.stack([edge / 2, np.full(len(edge), 0.085)] * 2, axis=1)
+    tones = np.stack([lane, white, lane, white], axis=1)
+    strips.add(start.reshape(-1, 2), end.reshape(-1, 2), half.reshape(-1), tones.reshape(-1, 3))
+    strips.add(pieces.start_m, pieces.end_m, pieces.half_m - edge - 0.25, asphalts)
+    for row in np.flatnonzero(pieces.rank >= 3).tolist():
+        _add_centre_line(strips, pieces, row, centre[row])
+    zebra = np.flatnonzero((pieces.rank >= 2) & (pieces.way_length_m >= 40.0))
+    for chain in (np.full(len(zebra), 9.0), pieces.way_length_m[zebra] - 9.0):
+        middle = pieces.start_m[zebra] + pieces.along[zebra] * (chain - pieces.chain_m[zebra, 0])[:, None]
+        here = (pieces.chain_m[zebra, 0] <= chain) & (chain < pieces.chain_m[zebra, 1]) & (np.abs(middle).max(axis=1) < 45.0)
+        for row, place in zip(zebra[here].tolist(), middle[here], strict=True):
+            _add_crossing(strips, place, pieces.along[row], float(pieces.half_m[row]), white[row])
 
 
-def _add_centre_line(strips: _Strips, scene: Surroundings, row: int, tone: list[int]) -> None:
+def _add_centre_line(strips: _Strips, pieces: Pieces, row: int, tone: NDArray[np.int64]) -> None:
     """Lays dashes, or one line where overtaking is not allowed: on the largest roads."""
-    pieces = scene.pieces
     start, along, (first, last) = pieces.start_m[row], pieces.along[row], pieces.chain_m[row]
     if pieces.rank[row] >= 5:
-        strips.add(start, pieces.end_m[row], 0.11, tone)
+        strips.add(start[None], pieces.end_m[row][None], 0.11, tone)
         return
     abeam = first - float(start @ along)
-    for dash in np.arange(np.ceil(max(first, abeam - 45.0) / 8.0) * 8.0, min(last, abeam + 45.0) - 1.0, 8.0).tolist():
-        begin = start + along * (dash - first)
-        strips.add(begin, begin + along * min(4.0, last - dash), 0.11, tone)
+    dashes = np.arange(np.ceil(max(first, abeam - 45.0) / 8.0) * 8.0, min(last, abeam + 45.0) - 1.0, 8.0)[:, None]
+    strips.add(start + along * (dashes - first), start + along * (np.minimum(dashes + 4.0, last) - first), 0.11, tone)
 
 
-def _add_crossings(strips: _Strips, scene: Surroundings, row: int, white: list[int]) -> None:
-    """Lays zebra stripes 9 m inside each end of a way."""
-    pieces = scene.pieces
-    start, along, half = pieces.start_m[row], pieces.along[row], float(pieces.half_m[row])
-    across = np.array([along[1], -along[0]])
-    first, last = pieces.chain_m[row]
-    for chain in (9.0, float(pieces.way_length_m[row]) - 9.0):
-        middle = start + along * (chain - first)
-        if not first <= chain < last or pieces.way_length_m[row] < 40.0 or np.abs(middle).max() > 45.0:
-            continue
-        for offset in np.arange(-half + 0.5, half - 0.3, 0.9).tolist():
-            strips.add(middle - along * 1.5 + across * offset, middle + along * 1.5 + across * offset, 0.22, white)
+def _add_crossing(strips: _Strips, middle: Floats, along: Floats, half_m: float, white: NDArray[np.int64]) -> None:
+    """Lays zebra stripes over a carriageway, 9 m inside an end of its way."""
+    stripes = middle + np.array([along[1], -along[0]]) * np.arange(-half_m + 0.5, half_m - 0.3, 0.9)[:, None]
+    strips.add(stripes - along * 1.5, stripes + along * 1.5, 0.22, white)
 
 
 def _draw_shadows(chart: Image, scene: Surroundings, light: Light) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from geoloc_pipeline.demo.chance import seed_of
@@ -109,10 +110,10 @@ def light_of(*, lat: float, lon: float, captured_at: datetime, seed: int, bright
         haze_m=float(np.exp(dice.uniform(np.log(110.0), np.log(900.0)))),
         year_fraction=float(year),
         snow=_snow(year),
-        exposure=float(dice.uniform(88.0, 150.0)),
-        balance=np.exp(dice.normal(0.0, [0.06, 0.025, 0.08])),
+        exposure=float(dice.uniform(72.0, 168.0)),
+        balance=np.exp(dice.normal(0.0, [0.12, 0.05, 0.14])),
         balancing=float(dice.uniform(0.45, 0.85)),
-        contrast=float(dice.uniform(0.9, 1.25)),
+        contrast=float(dice.uniform(0.78, 1.35)),
     )
 
 
@@ -151,7 +152,7 @@ def exposed(image: NDArray[np.uint8], light: Light) -> NDArray[np.uint8]:
     Returns:
         `[256, 3]` uint8.
     """
-    mean = image[4::9, 4::9].reshape(-1, 3).mean(axis=0).clip(8.0)
+    mean = np.array(cv2.mean(np.ascontiguousarray(image[4::9, 4::9]))[:3]).clip(8.0)
     grey = mean.mean()
     gain = light.exposure / grey * (grey / mean) ** light.balancing * light.balance
     value = np.arange(256.0)[:, None] / 255.0 * np.clip(gain, 0.2, 3.5)

@@ -78,8 +78,9 @@ def row(line: Line, salt: int, *, pitch_m: Floats, offset_m: Floats, reach_m: fl
     """
     pieces = line.pieces
     step = np.where(pitch_m > 0, pitch_m, np.inf)
-    first = np.ceil(pieces.chain_m[:, 0] / step - 0.5).astype(np.int64)
-    count = np.maximum(np.ceil(pieces.chain_m[:, 1] / step - 0.5).astype(np.int64) - first, 0)
+    chain = _chain_within(pieces, reach_m + np.abs(offset_m))
+    first = np.ceil(chain[:, 0] / step - 0.5).astype(np.int64)
+    count = np.maximum(np.ceil(chain[:, 1] / step - 0.5).astype(np.int64) - first, 0)
     count[~np.isfinite(step)] = 0
     piece = np.repeat(np.arange(len(count)), count)
     slot = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count) + first[piece]
@@ -98,6 +99,17 @@ def row(line: Line, salt: int, *, pitch_m: Floats, offset_m: Floats, reach_m: fl
     posts = Posts(*(np.concatenate(parts) for parts in zip(*(vars(p).values() for p in made), strict=True)))
     posts = posts.where(np.hypot(*posts.at_m.T) < reach_m)
     return replace(posts, style=line.style_at(posts.at_m))
+
+
+def _chain_within(pieces: Pieces, reach_m: Floats) -> Floats:
+    """Gives `[n, 2]` distances from the way's beginning of the part of each piece that comes so near to the camera."""
+    length = np.maximum(np.hypot(*(pieces.end_m - pieces.start_m).T), 1e-6)
+    foot = -(pieces.start_m * pieces.along).sum(axis=1)
+    off = ((pieces.start_m + pieces.along * foot[:, None]) ** 2).sum(axis=1)
+    half = np.sqrt(np.maximum(reach_m**2 - off, 0.0))
+    share = np.clip(np.column_stack([foot - half, foot + half]) / length[:, None], 0.0, 1.0)
+    chain: Floats = pieces.chain_m[:, :1] + (pieces.chain_m[:, 1:] - pieces.chain_m[:, :1]) * share
+    return chain
 
 
 def is_clear(pieces: Pieces, at_m: Floats, half_m: Floats, along: Floats | None = None, margin_m: float = 0.1) -> Bools:
@@ -138,7 +150,7 @@ def infill(seed: int, spots: Posts, styles: tuple[Style, ...]) -> Buildings:
     """Grows houses behind the streets, or where no street is mapped, so that a crowded block is never an empty plain."""
     spots = spots.where(uniform(seed, 47, spots.key) < _looks(styles, spots.style, "built_up")[0])
     (floors,) = _looks(styles, spots.style, "floors_mean")
-    dice = [uniform(seed, salt, spots.key) for salt in range(48, 52)]
+    dice = uniform(seed, np.arange(48, 52)[:, None], spots.key)
     quarter = np.floor(dice[0] * 4) * (np.pi / 2)
     front = np.column_stack([np.sin(quarter), np.cos(quarter)])
     return Buildings(
@@ -168,7 +180,7 @@ def buildings(line: Line, behind: Buildings, sight_m: float, margin_m: float, cl
         sides=(-1, 1),
     )  # fmt: skip
     occupancy, fill, floors = _looks(line.styles, posts.style, "occupancy", "lot_fill", "floors_mean")
-    dice = [uniform(line.seed, salt, posts.key) for salt in range(41, 47)]
+    dice = uniform(line.seed, np.arange(41, 47)[:, None], posts.key)
     pitch = _LOT_M[posts.rank]
     width = pitch * np.clip(fill * (0.78 + 0.28 * dice[0]), 0.3, 0.99)
     depth = pitch * (0.62 + 0.45 * dice[1])

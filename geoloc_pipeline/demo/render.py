@@ -16,11 +16,11 @@ from geoloc_pipeline.demo.backdrop import paint_hills, paint_sky
 from geoloc_pipeline.demo.chance import seed_of
 from geoloc_pipeline.demo.facades import add_houses
 from geoloc_pipeline.demo.furniture import add_furniture
-from geoloc_pipeline.demo.ground import paint_ground
+from geoloc_pipeline.demo.ground import draw_charts, paint_ground
 from geoloc_pipeline.demo.light import exposed, light_of
 from geoloc_pipeline.demo.monuments import add_monuments
 from geoloc_pipeline.demo.plants import add_trees
-from geoloc_pipeline.demo.shapes import Shapes
+from geoloc_pipeline.demo.shapes import Frame, Shapes
 from geoloc_pipeline.demo.vehicles import add_vehicles, carrier
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
 
 _WORLD_SEED = seed_of("what houses look like")
+_METER_PX = 256
 
 
 @dataclass(frozen=True)
@@ -103,40 +105,59 @@ def draw_view(scenery: Scenery, camera: Camera, *, fov_deg: float, width_px: int
     """
     if not 0.0 < fov_deg < 170.0 or width_px < 1 or height_px < 1:
         raise ValueError(f"cannot draw {width_px}x{height_px} px over {fov_deg} degrees: give 0 < fov_deg < 170 and a size")
-    wanted = 360.0 / fov_deg * width_px
-    world = _painted(scenery, camera, np.eye(3), int(np.clip(np.ceil(wanted / 64.0) * 64, 512, 4096)))
     focal = width_px / 2 / np.tan(np.radians(fov_deg) / 2)
-    x = (np.arange(width_px) + 0.5 - width_px / 2)[None, :] / focal
-    z = (height_px / 2 - np.arange(height_px) - 0.5)[:, None] / focal
-    rays = np.stack(np.broadcast_arrays(x, 1.0, z), axis=-1)
-    east, north, up = np.moveaxis(rays @ _rotation(camera.heading_deg, camera.pitch_deg, camera.roll_deg).T, -1, 0)
-    width = world.shape[1]
-    column = (np.arctan2(east, north) / (2 * np.pi) + 0.5) * width - 0.5
-    row = (0.5 - np.arctan2(up, np.hypot(east, north)) / np.pi) * (width // 2) - 0.5
-    inside = np.clip(row, 0, width // 2 - 1).astype(np.float32)
-    view = cv2.remap(world, column.astype(np.float32), inside, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    width = int(np.clip(np.ceil(360.0 / fov_deg * width_px / 64.0) * 64, 512, 4096))
+    turn = (_rotation(0.0, camera.pitch_deg, camera.roll_deg) / focal).astype(np.float32)
+    x = (np.arange(width_px) + 0.5 - width_px / 2).astype(np.float32)[None, :]
+    z = (height_px / 2 - np.arange(height_px) - 0.5).astype(np.float32)[:, None]
+    right, ahead, up = (to[0] * x + (to[1] * np.float32(focal) + to[2] * z) for to in turn)
+    column = cv2.phase(-ahead, -right) * np.float32(width / (2 * np.pi)) - np.float32(0.5)  # from the seam behind the camera
+    row = width / 2 - 0.5 - cv2.phase(-up, cv2.magnitude(right, ahead)) * np.float32(width / (2 * np.pi))  # from straight up
+    row = np.clip(row, 0, width // 2 - 1)
+    sides = _window(column, width), _window(row, width // 2)
+    world = _painted(scenery, camera, _rotation(camera.heading_deg, 0.0, 0.0), width, sides)
+    left, top = (np.float32(side.start) for side in sides)
+    view = cv2.remap(world, column - left, row - top, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(view, dtype=np.uint8)
 
 
-def _painted(scenery: Scenery, camera: Camera, turn: Floats, width: int) -> Image:
-    """Draws and exposes a panorama; `turn` leads from directions of the picture to directions of the world."""
+def _window(places: Singles, length: int) -> slice:
+    """Gives the smallest range in steps of 8 that holds all places between 0 and the grid's length."""
+    return slice(max(int(places.min() - 1) // 8 * 8, 0), min((int(places.max()) + 9) // 8 * 8, length))
+
+
+def _painted(scenery: Scenery, camera: Camera, turn: Floats, width: int, window: tuple[slice, slice] | None = None) -> Image:
+    """Draws and exposes a panorama; `turn` leads from directions of the picture to directions of the world.
+
+    A window (columns, rows) is drawn alone; it is exposed as the panorama would be, by a small one of the same moment.
+    """
     scene = scenery.around(lat=camera.lat, lon=camera.lon)
-    home = scene.styles[scene.home]
-    light = light_of(lat=camera.lat, lon=camera.lon, captured_at=camera.captured_at, seed=camera.seed, brightness=home.light)
-    dice = np.random.default_rng(seed_of("lens", camera.seed))
-    eye_m = float(dice.uniform(2.0, 2.7))
-    image = np.empty((width // 2, width, 3), dtype=np.uint8)
-    paint_sky(image, light, camera.seed, turn)
-    paint_hills(image, light, home, scene.skyline, turn)
-    paint_ground(image, scene, light, eye_m, turn, carrier(scene, camera.seed))
+    light = light_of(
+        lat=camera.lat, lon=camera.lon, captured_at=camera.captured_at, seed=camera.seed,
+        brightness=scene.styles[scene.home].light,
+    )  # fmt: skip
+    eye_m = float(np.random.default_rng(seed_of("lens", camera.seed)).uniform(2.0, 2.7))
     shapes = Shapes()
-    add_houses(shapes, scene.buildings, scene.styles, light, _WORLD_SEED)
+    add_houses(shapes, scene.buildings, scene.styles, light, _WORLD_SEED, eye_m)
     add_trees(shapes, scene.trees, scene.styles, light, _WORLD_SEED)
     add_furniture(shapes, scene, light, _WORLD_SEED)
     add_monuments(shapes, scene, light)
     add_vehicles(shapes, scene, light, camera.seed)
-    shapes.paint(image, eye_m, turn, light.horizon * 0.94, light.haze_m)
-    table = np.ascontiguousarray(exposed(image, light)[:, None, :])
+    charts = draw_charts(scene, light, eye_m, carrier(scene, camera.seed))
+
+    def paint(width: int, columns: slice, rows: slice) -> Image:
+        shape = (rows.stop - rows.start, columns.stop - columns.start, 3)
+        frame = Frame(np.empty(shape, dtype=np.uint8), width, columns.start, rows.start)
+        paint_sky(frame, light, camera.seed, turn)
+        paint_hills(frame, light, scene.styles[scene.home], scene.skyline, turn)
+        paint_ground(frame, charts, light, eye_m, turn)
+        shapes.paint(frame, eye_m, turn, light.horizon * 0.94, light.haze_m)
+        return frame.image
+
+    whole = width if window is None else _METER_PX
+    measured = paint(whole, slice(0, whole), slice(0, whole // 2))
+    image = measured if window is None else paint(width, *window)
+    table = np.ascontiguousarray(exposed(measured, light)[:, None, :])
     return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
 
 

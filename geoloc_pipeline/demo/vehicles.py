@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from geoloc_pipeline.demo.shapes import Shapes
     from geoloc_pipeline.demo.surroundings import Floats, Surroundings
 
+    # middle, direction; rear, front, low, high, width; paint; how much earlier than its distance it hides others
+    _Box = tuple[Floats, Floats, tuple[float, float, float, float, float], Floats, float]
+
 _PAINTS = np.array(
     [
         [238, 238, 236],
@@ -75,60 +78,62 @@ def add_vehicles(shapes: Shapes, scene: Surroundings, light: Light, seed: int) -
     dice = np.random.default_rng(seed_of("vehicles", seed))
     foot, along, half = road_below(scene)
     across = np.array([along[1], -along[0]])
+    boxes: list[_Box] = []
     for _ in range(int(dice.integers(0, 5))):
         ahead = float(dice.uniform(5.0, 45.0) * dice.choice([-1.0, 1.0]))
         left = float(dice.choice([-1.0, 1.0]))
         at = foot + along * ahead + across * (left * max(half * 0.5, 1.3))
-        _add_vehicle(shapes, at, along * -left, int(dice.choice([0, 0, 1, 1, 2, 3])), _PAINTS[dice.integers(8)], light)
+        form = int(dice.choice([0, 0, 1, 1, 2, 3]))
+        boxes += _vehicle(shapes, at, along * -left, form, _PAINTS[dice.integers(8)])
     if dice.random() < 0.16:
         at = across * float(dice.choice([-1.0, 1.0]) * dice.uniform(2.6, 3.6)) + along * float(dice.uniform(-2.0, 2.0))
-        _add_vehicle(shapes, at, along, 2 + int(dice.random() < 0.3), _PAINTS[dice.integers(8)], light)
+        boxes += _vehicle(shapes, at, along, 2 + int(dice.random() < 0.3), _PAINTS[dice.integers(8)])
+    if boxes:
+        _add_boxes(shapes, boxes, light)
 
 
-def _add_vehicle(shapes: Shapes, at: Floats, along: Floats, form: int, paint: Floats, light: Light) -> None:
-    """Adds a body, a cabin with dark windows, wheels and lamps."""
+def _vehicle(shapes: Shapes, at: Floats, along: Floats, form: int, paint: Floats) -> list[_Box]:
+    """Adds the wheels; gives a body and a cabin with dark windows."""
     length, width, height, bonnet, cab = _FORMS[form]
     if np.hypot(*at) < 1.0 + width / 2:
-        return
-    rear, front = -length / 2, length / 2
-    _add_box(shapes, at, along, (rear, front, 0.3, bonnet, width), paint, light, 0.0)
-    end = rear + length * cab
-    if bonnet < height - 0.2:
-        _add_box(shapes, at, along, (rear + 0.15, end, bonnet, height, width - 0.15), _GLASS, light, 0.05)
-        _add_box(shapes, at, along, (rear + 0.2, end - 0.3, height - 0.12, height, width - 0.14), paint, light, 0.08)
-    else:
-        _add_box(
-            shapes, at, along, (end - length * 0.3, end + 0.02, height * 0.55, height * 0.85, width + 0.03), _GLASS, light, 0.06
-        )
+        return []
     across = np.array([along[1], -along[0]])
     side = -np.sign(float(across @ at)) or 1.0
-    for share in (-0.32, 0.32):
-        hub = (at + along * (length * share) + across * (side * (width / 2 + 0.02)))[None]
-        shapes.add(discs(hub, along[None], 0.33, 0.33, 0.33), np.array([30.0, 30.0, 32.0]), nearer_m=0.3)
+    reach = np.array([[-0.32], [0.32]]) * length
+    hubs = at + along * reach + across * (side * (width / 2 + 0.02))
+    shapes.add(discs(hubs, np.stack([along, along]), 0.33, 0.33, 0.33), np.array([30.0, 30.0, 32.0]), nearer_m=0.3)
+    rear, front = -length / 2, length / 2
+    end = rear + length * cab
+    boxes = [(at, along, (rear, front, 0.3, bonnet, width), paint, 0.0)]
+    if bonnet < height - 0.2:
+        boxes.append((at, along, (rear + 0.15, end, bonnet, height, width - 0.15), _GLASS, 0.05))
+        boxes.append((at, along, (rear + 0.2, end - 0.3, height - 0.12, height, width - 0.14), paint, 0.08))
+    else:
+        pane = (end - length * 0.3, end + 0.02, height * 0.55, height * 0.85, width + 0.03)
+        boxes.append((at, along, pane, _GLASS, 0.06))
+    return boxes
 
 
-def _add_box(
-    shapes: Shapes, at: Floats, along: Floats, box: tuple[float, float, float, float, float], paint: Floats, light: Light,
-    nearer_m: float,
-) -> None:  # fmt: skip
-    """Adds the sides and the top of a box that the camera can see."""
-    rear, front, low, high, width = box
-    across = np.array([along[1], -along[0]]) * (width / 2)
-    ring = np.stack(
-        [at + along * rear - across, at + along * front - across, at + along * front + across, at + along * rear + across]
-    )
-    end = np.roll(ring, -1, axis=0)
-    step = end - ring
-    normal = np.column_stack([-step[:, 1], step[:, 0]]) / np.maximum(np.hypot(*step.T), 1e-6)[:, None]
-    middle = (ring + end) / 2
-    normal *= np.sign((normal * (middle - at)).sum(axis=1))[:, None]
-    shown = (normal * middle).sum(axis=1) < 0
-    lit = light.on(np.column_stack([normal, np.zeros(4)]))
+def _add_boxes(shapes: Shapes, boxes: list[_Box], light: Light) -> None:
+    """Adds the sides and the tops that the camera can see."""
+    at, along, paint = (np.array([box[part] for box in boxes]) for part in (0, 1, 3))
+    rear, front, low, high, width = np.array([box[2] for box in boxes]).T
+    nearer = np.array([box[4] for box in boxes])
+    across = np.column_stack([along[:, 1], -along[:, 0]])
+    back, ahead, aside = along * rear[:, None], along * front[:, None], across * (width / 2)[:, None]
+    ring = at[:, None] + np.stack([back - aside, ahead - aside, ahead + aside, back + aside], axis=1)
+    end = np.roll(ring, -1, axis=1)
+    outward = np.stack([-across, along, across, -along], axis=1)
+    box, side = np.nonzero((outward * (ring + end)).sum(axis=2) < 0)
+    normal = np.column_stack([outward[box, side], np.zeros(len(box))])
+    tone = np.tile(paint[box] * light.on(normal), (3, 1))
     cuts = np.arange(4)[:, None, None] / 3  # long sides bend in a panorama
-    places = ring[shown] + step[shown] * cuts
-    a, b = places[:-1].reshape(-1, 2), places[1:].reshape(-1, 2)
-    shapes.add(uprights(a, b, low, high), np.tile((paint * lit)[shown], (3, 1)), nearer_m=nearer_m)
-    if high < 2.2:
-        top = np.column_stack([ring, np.full(4, high)])[None]
-        bright = light.on(np.array([[0.0, 0.0, 1.0]]))[0]
-        shapes.add(top, np.clip(paint * bright, 0, 255), nearer_m=nearer_m - 0.2)
+    places = ring[box, side] + (end - ring)[box, side] * cuts
+    a, b, box = places[:-1].reshape(-1, 2), places[1:].reshape(-1, 2), np.tile(box, 3)
+    far = np.hypot(*((a + b) / 2).T) - nearer[box]
+    shapes.add(uprights(a, b, low[box], high[box]), tone, far_m=far)
+    open_top = high < 2.2
+    tops = np.concatenate([ring, np.broadcast_to(high[:, None, None], (len(high), 4, 1))], axis=2)[open_top]
+    bright = light.on(np.array([[0.0, 0.0, 1.0]]))[0]
+    far = np.hypot(*ring.mean(axis=1).T) - nearer + 0.2
+    shapes.add(tops, np.clip(paint[open_top] * bright, 0, 255), far_m=far[open_top])

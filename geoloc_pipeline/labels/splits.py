@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 SHARES = {"train": 0.80, "val": 0.15, "test": 0.05}
 """Paper §3.1: 80:15:5."""
-LARGEST_SHARE = SHARES["test"]
-"""No group that joins several places holds more of a municipality's pictures, so that the smallest side can be cut out."""
+LARGEST_SHARE = SHARES["val"]
+"""No group that joins several places holds more of a municipality's pictures: sequences stay whole, a city is still split."""
 ENOUGH_GROUPS = 5
 """A municipality with this many groups has all three sides; with fewer, more than a group would be taken from training."""
 

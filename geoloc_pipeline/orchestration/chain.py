@@ -6,11 +6,13 @@ Does not belong here: how it looks on a screen (`cli`), what a run does (`worker
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from geoloc_pipeline.errors import GeolocError
 from geoloc_pipeline.geo.prefectures import BY_CODE
@@ -149,72 +151,93 @@ def run_chain(
     Raises:
         WorkerFailedError: A run failed; the others were stopped. Running the chain again goes on from there.
     """
-    environment = {
-        **os.environ,
-        "GEOLOC_HOME": str(home.root),
-        "GEOLOC_PROFILE": profile,
-        "OMP_NUM_THREADS": "1",
-        ANCESTOR_VARIABLE: str(os.getpid()),
-    }
     with hold_home(home) as lock:
-        for stage in stages:
-            waiting, active = list(stage.runs), dict[Run, subprocess.Popen[str]]()
-            try:
-                while waiting or active:
-                    while waiting and len(active) < workers:
-                        run = waiting.pop(0)
-                        active[run] = _start(home, run, environment, lock)
+        crew = [Worker(home, name=f"worker-{number}", profile=profile, lock=lock) for number in range(1, workers + 1)]
+        try:
+            for stage in stages:
+                waiting = list(stage.runs)
+                while waiting or any(worker.run for worker in crew):
+                    for worker in crew:
+                        if waiting and worker.run is None:
+                            worker.start(waiting.pop(0))
                     time.sleep(POLL_S)
-                    for run in [run for run, process in active.items() if process.poll() is not None]:
-                        _raise_if_failed(home, run, active.pop(run))
+                    for worker in crew:
+                        worker.look()
                     if watch:
-                        watch(read_state(home, stages, active))
-            finally:
-                for process in active.values():
-                    process.terminate()
-                for process in active.values():
-                    process.wait()
+                        watch(read_state(home, stages, [worker.run for worker in crew if worker.run]))
+        finally:
+            for worker in crew:
+                worker.end()
 
 
-def _log_name(run: Run) -> str:
-    return f"{run.assets[0]}--{run.partition or WHOLE}"
+class Worker:
+    """A process of `worker.py` that does one run after the other; started when the first one comes.
 
+    Attributes:
+        run: What it is doing; None: nothing.
+    """
 
-def _start(home: Home, run: Run, environment: dict[str, str], lock: int) -> "subprocess.Popen[str]":
-    log = home.log(_log_name(run))
-    with disk_errors(log):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        stream = log.open("w", encoding="utf-8")
-    request = json.dumps({"assets": run.assets, "partition": run.partition})
-    with stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "geoloc_pipeline.orchestration.worker", request],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=(lock,),
-            text=True,
-        )
+    def __init__(self, home: Home, *, name: str, profile: str, lock: int) -> None:
+        self.run: Run | None = None
+        self._log = home.log(name)
+        self._lock = lock
+        self._process: subprocess.Popen[str] | None = None
+        self._environment = {
+            **os.environ,
+            "GEOLOC_HOME": str(home.root),
+            "GEOLOC_PROFILE": profile,
+            "OMP_NUM_THREADS": "1",
+            ANCESTOR_VARIABLE: str(os.getpid()),
+        }
 
+    def start(self, run: Run) -> None:
+        """Give it a run."""
+        self.run = run
+        pipe = self._started().stdin
+        if pipe:
+            pipe.write(json.dumps({"assets": run.assets, "partition": run.partition}) + "\n")
+            pipe.flush()
 
-def _raise_if_failed(home: Home, run: Run, process: "subprocess.Popen[str]") -> None:
-    if process.returncode == 0:
-        return
-    log = home.log(_log_name(run))
-    for told in _json_lines(log.read_text(encoding="utf-8", errors="replace").splitlines()[::-1]):
+    def look(self) -> None:
+        """See whether it has finished.
+
+        Raises:
+            WorkerFailedError: The run failed.
+        """
+        if self.run is None or self._process is None or self._process.stdout is None:
+            return
+        if self._process.poll() is None and not select.select([self._process.stdout], [], [], 0)[0]:
+            return
+        line = self._process.stdout.readline()
+        told: dict[str, Any] = json.loads(line) if line else {"error": self._death(), "exit_code": 1}
         if "error" in told:
             raise WorkerFailedError(sentence=told["error"], exit_code=int(told["exit_code"]))
-    where = f"{', '.join(run.assets)} ({run.partition})" if run.partition else ", ".join(run.assets)
-    raise WorkerFailedError(
-        sentence=f"the run of {where} ended with status {process.returncode}; its output is in {log}; run again to go on",
-        exit_code=1,
-    )
+        self.run = None
 
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate()
 
-def _json_lines(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    for line in lines:
-        if line.startswith('{"'):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue
+    def _started(self) -> "subprocess.Popen[str]":
+        if self._process is None:
+            with disk_errors(self._log):
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+                stream = self._log.open("w", encoding="utf-8")
+            with stream:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "geoloc_pipeline.orchestration.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stream,
+                    env=self._environment,
+                    pass_fds=(self._lock,),
+                    text=True,
+                )
+        return self._process
+
+    def _death(self) -> str:
+        status = self._process.wait() if self._process else None
+        what = f"{', '.join(self.run.assets)} ({self.run.partition or 'whole'})" if self.run else "nothing"
+        return f"the run of {what} ended with status {status}; its output is in {self._log}; run again to go on"

@@ -70,7 +70,7 @@ class ChainDisplay:
                 ProgressBar(total=max(step.partitions, 1), completed=self._share(step), width=16),
                 f"{step.finished}/{step.partitions}",
                 _count(step),
-                f"{rate:,.0f}/s" if rate and step.unit else "",
+                f"{rate:,.0f}/s" if rate >= 1 and step.unit not in {"", "bytes", "steps"} else "",
                 _clock(left_s) if left_s else "",
                 _clock(step.seconds) if step.seconds >= 0.5 else "",
             )

@@ -1,15 +1,18 @@
-"""One process that materialises some assets in some partition, in process, and says plainly why when it cannot.
+"""A process that materialises assets on request, in process, and says plainly why when it cannot.
 
-`python -m geoloc_pipeline.orchestration.worker '{"assets": [...], "partition": "13_tokyo"}'` reads GEOLOC_HOME and
-GEOLOC_PROFILE. Its last line on stdout is a JSON object: `{"ok": true}`, or `{"error": …, "exit_code": …}` with an
-error of our own.
+`python -m geoloc_pipeline.orchestration.worker` reads GEOLOC_HOME and GEOLOC_PROFILE, takes requests from stdin, one JSON
+object a line (`{"assets": [...], "partition": "13_tokyo"}`), and answers each with one line on stdout: `{"ok": true}`, or
+`{"error": …, "exit_code": …}` with an error of our own. Anything else that goes wrong ends the process, its trace on stderr.
+One process serves many runs, because importing the libraries takes longer than most of them.
 
 Belongs here: one run. Does not belong here: which runs, in which order (`chain.py`).
 """
 
 import json
 import logging
+import os
 import sys
+from typing import Any
 
 import dagster as dg
 
@@ -68,26 +71,38 @@ def materialise(assets: list[str], partition: str | None) -> None:
         )
 
 
-def main(argument: str) -> int:
-    """Run one request and print its outcome as the last line.
+def answer(line: str) -> dict[str, Any]:
+    """Return the outcome of one request.
 
     Args:
-        argument: `{"assets": [...], "partition": "…" or null}` as JSON.
+        line: `{"assets": [...], "partition": "…" or null}` as JSON.
 
     Returns:
-        Exit status: 0, or the error's own.
+        `{"ok": true}`, or `{"error": …, "exit_code": …}`.
     """
-    end_with_ancestor()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
-    request = json.loads(argument)
+    request = json.loads(line)
     try:
         materialise(request["assets"], request["partition"])
     except GeolocError as error:
-        sys.stdout.write("\n" + json.dumps({"error": str(error), "exit_code": error.exit_code}, ensure_ascii=False) + "\n")
-        return error.exit_code
-    sys.stdout.write('\n{"ok": true}\n')
+        return {"error": str(error), "exit_code": error.exit_code}
+    return {"ok": True}
+
+
+def main() -> int:
+    """Answer requests until stdin ends.
+
+    Returns:
+        Exit status.
+    """
+    end_with_ancestor()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print goes to the log, never between the answers
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(line), ensure_ascii=False) + "\n")
+        answers.flush()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

@@ -120,8 +120,7 @@ def _build(run: TrainingRun, data: Data, ranks: Ranks, reporter: Reporter, *, fi
     if not config.contrastive:  # DDP waits for every parameter that wants a gradient
         model.location_encoder.requires_grad_(False)
         model.log_scale.requires_grad_(False)
-    on_gpu = ranks.device.type == "cuda"
-    if config.compile_backbone and on_gpu:
+    if config.compile_backbone and ranks.device.type == "cuda":
         model.backbone.compile()
     objective = Objective(model, data.vocabulary, config, ranks).to(ranks.device)
     return Learner(
@@ -131,7 +130,7 @@ def _build(run: TrainingRun, data: Data, ranks: Ranks, reporter: Reporter, *, fi
         reporter=reporter,
         objective=objective,
         parallel=_parallel(objective, ranks),
-        optimizer=_optimizer(config, model, fused=on_gpu),
+        optimizer=_optimizer(config, model),
         queue=PlaceQueue(config.queue_length).to(ranks.device),
         position=Position(),
         facts=facts_of(run, data, model, fingerprint=fingerprint),
@@ -155,11 +154,16 @@ def align_buffers(learner: Learner) -> None:
                 buffer.copy_(learner.ranks.sum(buffer) / learner.ranks.world)
 
 
-def _optimizer(config: TrainingConfig, model: Geolocator, *, fused: bool) -> Optimizer:
+def _optimizer(config: TrainingConfig, model: Geolocator) -> Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (0.9, config.beta2),
+        "weight_decay": config.weight_decay,
+    }
     if config.optimizer == "radam":  # has no fused form in torch 2.14
-        return torch.optim.RAdam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+        return torch.optim.RAdam(parameters, **options, foreach=True)
+    return torch.optim.AdamW(parameters, **options, fused=True)
 
 
 def _take_up(learner: Learner, saved: dict[str, Any]) -> None:

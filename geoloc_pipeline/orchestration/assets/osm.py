@@ -33,11 +33,13 @@ EXTRACTS = dg.AssetSpec(
 def observe_extracts(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[dg.ObserveResult]:
     """Ask Geofabrik which dumps are the latest."""
     from geoloc_pipeline.sources.geofabrik import GeofabrikClient
-    from geoloc_pipeline.storage.receipts import fingerprint_of
+    from geoloc_pipeline.storage.receipts import fingerprint_of, write_receipt
 
     client = GeofabrikClient(pipeline.http())
     versions = {region: version for region in REGIONS if (version := client.latest(region)) is not None}
     context.log.info("%d of %d regions are published", len(versions), len(REGIONS))
+    seen = {region: version.sequence for region, version in versions.items()}
+    write_receipt(pipeline.home.receipt("geofabrik_extracts"), inputs=seen, files=[], root=pipeline.home.root)
     yield dg.ObserveResult(
         asset_key=EXTRACTS.key,
         data_version=dg.DataVersion(fingerprint_of({region: version.md5 for region, version in versions.items()})[:16]),
