@@ -24,6 +24,7 @@ _RED = np.array([206.0, 40.0, 36.0])
 _WHITE = np.array([240.0, 240.0, 236.0])
 _BLUE = np.array([28.0, 80.0, 170.0])
 _STEEL = np.array([176.0, 180.0, 184.0])
+_KERB_TOP_M, _RAIL_FOLDS_M = 20.0, 28.0  # farther, the tops of kerbs and the folds of rails are less than a pixel
 
 
 def add_furniture(shapes: Shapes, scene: Surroundings, light: Light, seed: int) -> None:
@@ -63,6 +64,8 @@ def _add_kerbs(shapes: Shapes, kerbs: Posts, styles: tuple[Style, ...], light: L
     inward = kerbs.inward[rows]
     side = uprights(begin + inward * 0.12, end + inward * 0.12, 0.0, 0.2)
     shapes.add(side, (colour * 0.86 * light_in)[rows])
+    near = np.flatnonzero(np.hypot(*kerbs.at_m[rows].T) < _KERB_TOP_M)
+    rows, side, begin, end, inward = rows[near], side[near], begin[near], end[near], inward[near]
     tops = np.concatenate([side[:, 3:1:-1], uprights(end - inward * 0.16, begin - inward * 0.16, 0.2, 0.2)[:, :2]], axis=1)
     shapes.add(tops, np.clip(colour * up, 0, 255)[rows], nearer_m=0.01)
 
@@ -88,9 +91,12 @@ def _add_rails(shapes: Shapes, rails: Posts, styles: tuple[Style, ...], light: L
     lit = _lit(light, rails.inward, rails.at_m)
     shapes.add(cards(rails.at_m, 0.07, 0.0, height - 0.1), colour * 0.6 * lit, nearer_m=-0.1)
     rows, begin, end = _fields(rails, RAIL_M)
-    for low, high, shade in ((0.52, 0.36, 0.84), (0.36, 0.16, 1.06), (0.16, 0.0, 0.95)):
-        quads = uprights(begin, end, (height - low)[rows], (height - high)[rows])
-        shapes.add(quads, np.clip(colour * shade * lit, 0, 255)[rows])
+    is_far = np.hypot(*rails.at_m[rows].T) > _RAIL_FOLDS_M
+    folds = ((0.52, 0.36, 0.84, ~is_far), (0.36, 0.16, 1.06, ~is_far), (0.16, 0.0, 0.95, ~is_far), (0.52, 0.0, 0.96, is_far))
+    for low, high, shade, which in folds:
+        some = rows[which]
+        quads = uprights(begin[which], end[which], (height - low)[some], (height - high)[some])
+        shapes.add(quads, np.clip(colour * shade * lit, 0, 255)[some])
 
 
 def _add_poles(shapes: Shapes, poles: Posts, styles: tuple[Style, ...], light: Light, seed: int) -> None:

@@ -337,7 +337,10 @@ def _draw_shadows(chart: Image, scene: Surroundings, light: Light) -> None:
     for spot in spots.tolist():
         cv2.circle(mask, spot, int(1.7 / _NEAR_M_PX * (1 << _SUBPIXEL_BITS)), 255, -1, cv2.LINE_8, _SUBPIXEL_BITS)
     deep = 0.52 + 0.48 * light.cloud_cover / 0.75
-    cv2.copyTo(cv2.convertScaleAbs(chart, alpha=deep), mask, chart)
+    left, top, wide, high = cv2.boundingRect(mask)
+    shaded = (slice(top, top + high), slice(left, left + wide))
+    if wide:
+        cv2.copyTo(cv2.convertScaleAbs(chart[shaded], alpha=deep), mask[shaded], chart[shaded])
 
 
 def _draw_car_roof(chart: Image, car: Floats, eye_m: float) -> None:

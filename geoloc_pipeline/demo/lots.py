@@ -6,7 +6,8 @@ Does not belong here: the index over the map (`scenery.py`), and what a thing lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,43 +63,60 @@ def loose_posts(at_m: Floats, key: Ints, style: Ints) -> Posts:
     return Posts(at_m, north, north[:, ::-1], key, style, nothing, nothing, nothing)
 
 
-def row(line: Line, salt: int, *, pitch_m: Floats, offset_m: Floats, reach_m: float, sides: tuple[int, ...]) -> Posts:
-    """Lines things up at a steady pitch beside roads.
+@dataclass(frozen=True)
+class Row:
+    """A kind of thing that is lined up at a steady pitch beside roads.
 
-    Args:
-        line: The roads.
+    Attributes:
         salt: Tells rows of different things apart.
         pitch_m: `[n pieces]` from one thing to the next; 0 for none.
         offset_m: `[n pieces]` from the road's middle.
         reach_m: From the camera.
         sides: -1 for the left of the way's direction, 1 for the right.
+    """
+
+    salt: int
+    pitch_m: Floats
+    offset_m: Floats
+    reach_m: float
+    sides: tuple[int, ...]
+
+
+def lined_up(line: Line, rows: Sequence[Row]) -> list[Posts]:
+    """Lines things up beside roads.
+
+    Args:
+        line: The roads.
+        rows: What is lined up.
 
     Returns:
-        The things within reach; whether each may stand is not asked here.
+        For each row the things within its reach; whether each may stand is not asked here.
     """
-    pieces = line.pieces
-    step = np.where(pitch_m > 0, pitch_m, np.inf)
-    chain = _chain_within(pieces, reach_m + np.abs(offset_m))
+    sides = [(row, side) for row in rows for side in row.sides]
+    count = len(line.pieces.rank)
+    pieces = line.pieces.where(np.tile(np.arange(count), len(sides)))
+    pitch, offset = (np.concatenate([getattr(row, name) for row, _ in sides]) for name in ("pitch_m", "offset_m"))
+    reach, salt, side = (np.repeat(values, count) for values in zip(*((r.reach_m, r.salt, s) for r, s in sides), strict=True))
+    step = np.where(pitch > 0, pitch, np.inf)
+    chain = _chain_within(pieces, reach + np.abs(offset))
     first = np.ceil(chain[:, 0] / step - 0.5).astype(np.int64)
-    count = np.maximum(np.ceil(chain[:, 1] / step - 0.5).astype(np.int64) - first, 0)
-    count[~np.isfinite(step)] = 0
-    piece = np.repeat(np.arange(len(count)), count)
-    slot = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count) + first[piece]
-    way_m = (slot + 0.5) * np.where(np.isfinite(step), step, 0.0)[piece]
+    many = np.maximum(np.ceil(chain[:, 1] / step - 0.5).astype(np.int64) - first, 0)
+    many[~np.isfinite(step)] = 0
+    at_row = np.repeat(np.arange(len(many)), many)
+    slot = np.arange(len(at_row)) - np.repeat(np.cumsum(many) - many, many) + first[at_row]
+    way_m = (slot + 0.5) * np.where(np.isfinite(step), step, 0.0)[at_row]
     # The way counts its metres at its own latitude; shares of the piece are the same from every camera.
-    share = (way_m - pieces.chain_m[piece, 0]) / (pieces.chain_m[piece, 1] - pieces.chain_m[piece, 0])
-    middle = pieces.start_m[piece] + (pieces.end_m - pieces.start_m)[piece] * share[:, None]
-    made = []
-    for side in sides:
-        outward = np.column_stack([pieces.along[piece, 1], -pieces.along[piece, 0]]) * side
-        at = middle + outward * offset_m[piece][:, None]
-        lane = np.abs(pieces.way[piece]) * _LANE + salt * 2 + (side > 0)
-        made.append(
-            Posts(at, pieces.along[piece], -outward, lane + slot * 64, pieces.style[piece], pieces.rank[piece], slot, lane)
-        )
-    posts = Posts(*(np.concatenate(parts) for parts in zip(*(vars(p).values() for p in made), strict=True)))
-    posts = posts.where(np.hypot(*posts.at_m.T) < reach_m)
-    return replace(posts, style=line.style_at(posts.at_m))
+    share = (way_m - pieces.chain_m[at_row, 0]) / (pieces.chain_m[:, 1] - pieces.chain_m[:, 0])[at_row]
+    outward = np.column_stack([pieces.along[:, 1], -pieces.along[:, 0]]) * side[:, None]
+    begin = pieces.start_m + outward * offset[:, None]
+    at = begin[at_row] + (pieces.end_m - pieces.start_m)[at_row] * share[:, None]
+    kept = np.hypot(*at.T) < reach[at_row]
+    at, at_row, slot = at[kept], at_row[kept], slot[kept]
+    lane = (np.abs(pieces.way) * _LANE + salt * 2 + (side > 0))[at_row]
+    style = line.style_at(at)
+    posts = Posts(at, pieces.along[at_row], -outward[at_row], lane + slot * 64, style, pieces.rank[at_row], slot, lane)
+    ends = np.searchsorted(at_row, np.cumsum([0, *(len(row.sides) for row in rows)]) * count)
+    return [posts.where(slice(*span)) for span in pairwise(ends.tolist())]
 
 
 def _chain_within(pieces: Pieces, reach_m: Floats) -> Floats:
@@ -175,10 +193,8 @@ def buildings(line: Line, behind: Buildings, sight_m: float, margin_m: float, cl
         Houses, the same whatever the camera, but none around the camera itself.
     """
     pieces = line.pieces
-    posts = row(
-        line, 1, pitch_m=_LOT_M[pieces.rank], offset_m=pieces.half_m + pieces.sidewalk_m, reach_m=sight_m + margin_m,
-        sides=(-1, 1),
-    )  # fmt: skip
+    road_m = pieces.half_m + pieces.sidewalk_m
+    (posts,) = lined_up(line, [Row(1, _LOT_M[pieces.rank], road_m, sight_m + margin_m, (-1, 1))])
     occupancy, fill, floors = _looks(line.styles, posts.style, "occupancy", "lot_fill", "floors_mean")
     dice = uniform(line.seed, np.arange(41, 47)[:, None], posts.key)
     pitch = _LOT_M[posts.rank]
@@ -220,16 +236,15 @@ def furniture(line: Line, houses: Buildings, wild: Posts) -> dict[str, Posts]:
     rank, half = pieces.rank, pieces.half_m
     arrows = any(style.has_arrow_poles for style in line.styles)
     both, edge = (-1, 1), half + 0.35
-    rows = {
-        "kerbs": row(line, 2, pitch_m=np.where(rank >= 2, KERB_M, 0.0), offset_m=half + 0.12, reach_m=42.0, sides=both),
-        "rails": row(line, 3, pitch_m=np.where(rank >= 2, RAIL_M, 0.0), offset_m=edge, reach_m=85.0, sides=both),
-        "poles": row(line, 4, pitch_m=np.where(rank >= 1, 30.0, 0.0), offset_m=half + 0.7, reach_m=115.0, sides=(-1,)),
-        "trees": row(line, 5, pitch_m=np.where(rank >= 2, 13.0, 0.0), offset_m=half + 1.1, reach_m=95.0, sides=both),
-        "signs": row(line, 6, pitch_m=np.where(rank >= 2, 47.0, 0.0), offset_m=half + 0.6, reach_m=85.0, sides=both),
-        "arrows": row(
-            line, 7, pitch_m=np.where((rank >= 2) & arrows, 34.0, 0.0), offset_m=half + 0.5, reach_m=110.0, sides=both
-        ),
+    kinds = {
+        "kerbs": Row(2, np.where(rank >= 2, KERB_M, 0.0), half + 0.12, 42.0, both),
+        "rails": Row(3, np.where(rank >= 2, RAIL_M, 0.0), edge, 85.0, both),
+        "poles": Row(4, np.where(rank >= 1, 30.0, 0.0), half + 0.7, 115.0, (-1,)),
+        "trees": Row(5, np.where(rank >= 2, 13.0, 0.0), half + 1.1, 95.0, both),
+        "signs": Row(6, np.where(rank >= 2, 47.0, 0.0), half + 0.6, 85.0, both),
+        "arrows": Row(7, np.where((rank >= 2) & arrows, 34.0, 0.0), half + 0.5, 110.0, both),
     }
+    rows = dict(zip(kinds, lined_up(line, list(kinds.values())), strict=True))
     rows["rails"] = _railed(line, rows["rails"])
     rows["arrows"] = rows["arrows"].where(_looks(line.styles, rows["arrows"].style, "has_arrow_poles")[0] > 0)
     planted = uniform(line.seed, 51, rows["trees"].key) < _looks(line.styles, rows["trees"].style, "tree_density")[0]

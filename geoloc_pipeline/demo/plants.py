@@ -25,6 +25,7 @@ _SNOW = np.array([236.0, 240.0, 246.0])
 _CLUMPS = (
     (0.0, -0.15, 0.95, 0.72), (-0.5, 0.0, 0.62, 0.84), (0.52, 0.05, 0.6, 0.78), (-0.2, 0.45, 0.6, 1.05), (0.28, 0.5, 0.5, 1.0),
 )  # fmt: skip
+_LAST_CLUMPS_M = 60.0  # the upper clumps are drawn up to here
 _FRONDS = np.radians([-20.0, 18.0, 62.0, 118.0, 162.0, 200.0, 90.0])
 
 
@@ -80,10 +81,12 @@ def _add_broadleaves(shapes: Shapes, at: Floats, size: Floats, leaf: Floats, whi
     right, radius = facing(at), 2.1 * size
     middle = 2.2 * size + radius
     shapes.add(cards(at, 0.14 * size, 0.0, middle), _TRUNK * lit)
+    far = np.hypot(*at.T)
     for index, (aside, up, share, bright) in enumerate(_CLUMPS):
-        tone = (leaf * bright + _SNOW * (white * (0.5 + 0.4 * bright))[:, None]) * lit
+        tone = np.clip((leaf * bright + _SNOW * (white * (0.5 + 0.4 * bright))[:, None]) * lit, 0, 255)
         ring = discs(at + right * (radius * aside)[:, None], right, radius * share, middle + radius * up, radius * share * 0.9)
-        shapes.add(ring, np.clip(tone, 0, 255), nearer_m=0.05 * (index + 1), far_m=np.hypot(*at.T))
+        some = np.flatnonzero(far < (_LAST_CLUMPS_M if index >= 3 else np.inf))
+        shapes.add(ring[some], tone[some], nearer_m=0.05 * (index + 1), far_m=far[some])
 
 
 def _add_conifers(shapes: Shapes, at: Floats, size: Floats, lit: Floats, white: Floats) -> None:

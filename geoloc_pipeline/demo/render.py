@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
 
 _WORLD_SEED = seed_of("what houses look like")
-_METER_PX = 256
+_METER_PX = 256  # width of the panorama that a flat view's exposure is measured on
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _painted(scenery: Scenery, camera: Camera, turn: Floats, width: int, window:
     measured = paint(whole, slice(0, whole), slice(0, whole // 2))
     image = measured if window is None else paint(width, *window)
     table = np.ascontiguousarray(exposed(measured, light)[:, None, :])
-    return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
+    return np.asarray(cv2.LUT(image, table, dst=image), dtype=np.uint8)
 
 
 def _rotation(heading_deg: float, pitch_deg: float, roll_deg: float) -> Floats:

@@ -82,7 +82,7 @@ class Posts:
         """Counts the things."""
         return len(self.key)
 
-    def where(self, chosen: Bools | Ints) -> Posts:
+    def where(self, chosen: Bools | Ints | slice) -> Posts:
         """Keeps the chosen rows."""
         return Posts(**{name: value[chosen] for name, value in vars(self).items()})
 
