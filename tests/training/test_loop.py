@@ -53,7 +53,7 @@ def test_shuffling_the_pixels_brings_it_back_to_chance(shuffled_country, learn):
     position = learn(shuffled_country.config())
     best = position.history[position.best_epoch]
     assert best["train_loss"] < position.history[0]["train_loss"]
-    assert best["val_accuracy"]["municipality"] < 0.6
+    assert best["val_accuracy"]["municipality"] < 0.4  # chance: 0.25, of 80 views
 
 
 def test_every_term_of_every_epoch_is_written_down(straight):
