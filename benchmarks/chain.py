@@ -21,9 +21,9 @@ import psutil
 
 
 def watched(command: list[str]) -> tuple[float, float]:
-    """Run a command; return its seconds and the peak of the resident memory of all its processes together, in bytes.
+    """Run a command; return its seconds and the peak memory of all its processes together, in bytes.
 
-    Shared pages are counted once for each process, so the figure errs upwards.
+    Pages that processes share are counted once (proportional set size).
     """
     started_s, peak = time.monotonic(), [0.0]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -34,11 +34,11 @@ def watched(command: list[str]) -> tuple[float, float]:
             total = 0
             try:
                 for one in [root, *root.children(recursive=True)]:
-                    total += one.memory_info().rss
-            except psutil.NoSuchProcess:
+                    total += one.memory_full_info().pss
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
             peak[0] = max(peak[0], total)
-            time.sleep(0.1)
+            time.sleep(0.5)  # reading the map of a large process takes a while
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

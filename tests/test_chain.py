@@ -37,7 +37,7 @@ from geoloc_pipeline.tables import (
 pytestmark = pytest.mark.chain
 
 GEOLOC = Path(sys.executable).with_name("geoloc")
-SMALL = ["--prefectures", "13,47", "--density", "0.25"]
+SMALL = ["--prefectures", "13,47", "--density", "0.1"]
 KEYS = ("13_tokyo", "47_okinawa")
 
 

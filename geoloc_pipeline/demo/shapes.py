@@ -115,7 +115,7 @@ class Walls:
 def _span(ground_m: Singles) -> tuple[Singles, Singles, Singles]:
     """Gives the first and last direction of `[2, k, n]` places, clockwise from the north, and all distances, `[k, n]`."""
     x, y = ground_m
-    azimuth = cv2.phase(y, x) * np.float32(_DIRECTIONS / (2 * np.pi))
+    azimuth = (cv2.phase(y, x) if x.size else x) * np.float32(_DIRECTIONS / (2 * np.pi))
     azimuth -= np.float32(_DIRECTIONS) * np.rint((azimuth - azimuth[:1]) * np.float32(1 / _DIRECTIONS))
     return azimuth.min(axis=0), azimuth.max(axis=0), np.maximum(np.sqrt(x * x + y * y), np.float32(0.1))
 

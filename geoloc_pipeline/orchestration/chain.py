@@ -156,6 +156,8 @@ def run_chain(
         try:
             for stage in stages:
                 waiting = list(stage.runs)
+                for idle in crew[len(waiting) :]:
+                    idle.end()  # what it has imported is memory that training can use
                 while waiting or any(worker.run for worker in crew):
                     for worker in crew:
                         if waiting and worker.run is None:
@@ -180,6 +182,7 @@ class Worker:
     def __init__(self, home: Home, *, name: str, profile: str, lock: int) -> None:
         self.run: Run | None = None
         self._log = home.log(name)
+        self._log.unlink(missing_ok=True)
         self._lock = lock
         self._process: subprocess.Popen[str] | None = None
         self._environment = {
@@ -219,12 +222,13 @@ class Worker:
         if self._process is not None:
             self._process.terminate()
             self._process.communicate()
+            self._process = None
 
     def _started(self) -> "subprocess.Popen[str]":
         if self._process is None:
             with disk_errors(self._log):
                 self._log.parent.mkdir(parents=True, exist_ok=True)
-                stream = self._log.open("w", encoding="utf-8")
+                stream = self._log.open("a", encoding="utf-8")
             with stream:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "geoloc_pipeline.orchestration.worker"],

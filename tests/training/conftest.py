@@ -1,10 +1,12 @@
-"""A small country of drawn views in real shards, from which a network can learn in seconds.
+"""A small country of coloured views in real shards, from which a network can learn in seconds.
 
-Two prefectures of two municipalities each. The bright quarter of a view tells them apart; everything else is chance.
+Two prefectures of two municipalities each. A municipality has a hue of its own and a prefecture a bright or a dark sky;
+everything else is chance.
 """
 
 from __future__ import annotations
 
+import colorsys
 import json
 import multiprocessing
 import os
@@ -35,21 +37,19 @@ SPLITS = ["train"] * 22 + ["val"] * 5 + ["test"] * 3
 
 
 def draw_view(municipality: str, rng: np.random.Generator) -> np.ndarray:
-    """Return a dark view with one bright quarter: which one tells the municipality, and its row the prefecture.
-
-    Every municipality's views hold the same values, so nothing but their arrangement can be learned.
-    """
-    row, column = divmod(list(MUNICIPALITIES).index(municipality), 2)
-    half = SIDE_PX // 2
-    view = np.full((SIDE_PX, SIDE_PX, 3), 70.0)
-    view[row * half : (row + 1) * half, column * half : (column + 1) * half] = 200.0
+    number = list(MUNICIPALITIES).index(municipality)
+    hue = colorsys.hsv_to_rgb(number / 4 + rng.normal(0, 0.01), 0.7, 0.8)
+    view = np.empty((SIDE_PX, SIDE_PX, 3), dtype=np.float64)
+    view[: SIDE_PX // 2] = 220 if municipality.startswith("01") else 60
+    view[SIDE_PX // 2 :] = np.array(hue) * 255
     view += rng.normal(0, 8, view.shape) + rng.normal(0, 10)
     return view.clip(0, 255).astype(np.uint8)
 
 
-def shuffle_pixels(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the very same values, each channel of each pixel somewhere else: no place is left in it."""
-    return rng.permutation(view.reshape(-1)).reshape(view.shape)
+def mixed_view(rng: np.random.Generator) -> np.ndarray:
+    """Return a view whose pixels come from views of every municipality: nothing of any one place is left in it."""
+    pool = np.concatenate([draw_view(code, rng).reshape(-1, 3) for code in MUNICIPALITIES])
+    return rng.permutation(pool)[: SIDE_PX * SIDE_PX].reshape(SIDE_PX, SIDE_PX, 3)
 
 
 def encode(view: np.ndarray) -> bytes:
@@ -93,7 +93,7 @@ def grow_country(root: Path, *, shuffled: bool = False) -> Country:
                 place = {"lat": lat + rng.normal(0, 0.01), "lon": lon + rng.normal(0, 0.01)}
                 for view in "NESW":
                     pixels = draw_view(code, rng)
-                    pixels = shuffle_pixels(pixels, rng) if shuffled and SPLITS[number] != "train" else pixels
+                    pixels = mixed_view(rng) if shuffled and SPLITS[number] != "train" else pixels
                     members.append((f"{code}-{number:02}-{view}.png", encode(pixels)))
                     rows.append(
                         {
@@ -149,7 +149,7 @@ def country(tmp_path) -> Country:
 
 @pytest.fixture
 def shuffled_country(tmp_path) -> Country:
-    """The same country, but the pixels of every validation and test view are shuffled."""
+    """The same country, but the pixels of the validation and test views are shuffled among the pictures."""
     return grow_country(tmp_path, shuffled=True)
 
 

@@ -49,11 +49,11 @@ def test_the_loss_falls_and_unseen_pictures_are_placed_far_better_than_by_chance
     assert best["val_accuracy"]["municipality"] > 0.6  # chance: 0.25
 
 
-def test_shuffling_the_pixels_brings_it_back_to_chance(shuffled_country, learn):
-    position = learn(shuffled_country.config())
-    best = position.history[position.best_epoch]
-    assert best["train_loss"] < position.history[0]["train_loss"]
-    assert best["val_accuracy"]["municipality"] < 0.4  # chance: 0.25, of 80 views
+def test_shuffling_the_pixels_among_the_pictures_brings_it_back_to_chance(shuffled_country, learn):
+    history = learn(shuffled_country.config()).history
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]  # it did learn
+    assert history[-1]["val_accuracy"]["municipality"] < 0.4  # chance: 0.25, of 80 views
+    assert history[-1]["val_accuracy"]["prefecture"] < 0.7  # chance: 0.5
 
 
 def test_every_term_of_every_epoch_is_written_down(straight):
