@@ -86,7 +86,7 @@ def test_the_read_out_has_learned_something(summary: dict) -> None:
 
 
 def test_pictures_are_archived_with_place_licence_and_creator(home: Home) -> None:
-    from geoloc_pipeline.imagery.webp import read_place
+    from geoloc_pipeline.imagery.webp import place_in_webp
 
     images = read_table(STREET_VIEW_IMAGES, home.table("street_view_images", KEYS[0]))
     points = read_table(SAMPLE_POINTS, home.table("sample_points", KEYS[0]))
@@ -98,7 +98,7 @@ def test_pictures_are_archived_with_place_licence_and_creator(home: Home) -> Non
             home.images("street_view_images", KEYS[0]), shard=row.shard, offset=row.offset, size_bytes=row.size_bytes
         )
         assert hashlib.sha256(data).hexdigest() == row.sha256
-        lat, lon = read_place(data)
+        lat, lon = place_in_webp(data)
         assert distance_m(lat=lat, lon=lon, to_lat=row.lat, to_lon=row.lon) < 0.02
     away_m = distance_m(lat=images["lat"], lon=images["lon"], to_lat=images["requested_lat"], to_lon=images["requested_lon"])
     assert away_m.max() <= 150.0

@@ -95,8 +95,6 @@ def add_vehicles(shapes: Shapes, scene: Surroundings, light: Light, seed: int) -
 def _vehicle(shapes: Shapes, at: Floats, along: Floats, form: int, paint: Floats) -> list[_Box]:
     """Adds the wheels; gives a body and a cabin with dark windows."""
     length, width, height, bonnet, cab = _FORMS[form]
-    if np.hypot(*at) < 1.0 + width / 2:
-        return []
     across = np.array([along[1], -along[0]])
     side = -np.sign(float(across @ at)) or 1.0
     reach = np.array([[-0.32], [0.32]]) * length
