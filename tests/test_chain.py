@@ -101,7 +101,7 @@ def test_pictures_are_archived_with_place_licence_and_creator(home: Home) -> Non
         lat, lon = place_in_webp(data)
         assert distance_m(lat=lat, lon=lon, to_lat=row.lat, to_lon=row.lon) < 0.02
     away_m = distance_m(lat=images["lat"], lon=images["lon"], to_lat=images["requested_lat"], to_lon=images["requested_lon"])
-    assert away_m.max() <= 150.0
+    assert away_m.max() <= 152.0  # chosen within 150 m of where the coverage tile, which rounds, shows the picture
 
 
 def test_what_was_turned_away_is_told_with_its_reason(home: Home) -> None:
@@ -254,14 +254,19 @@ def test_shuffled_pixels_fall_back_to_chance(home: Home) -> None:
     dice = np.random.default_rng(0)
     queries = estimates[estimates["readout"] == desk.calibration.readout]
     whole, shuffled = [], []
+    true = []
     for row in queries.itertuples():
-        pixels = desk.pixels_of(row.query_id)
-        assert pixels is not None
-        noise = dice.permutation(pixels.reshape(-1, 3)).reshape(pixels.shape)
-        answer = desk.locate_pixels(noise)
-        shuffled.append((answer.lat, answer.lon))
-        whole.append((row.lat, row.lon))
-    true = queries[["true_lat", "true_lon"]].to_numpy()
+        strip = desk.pixels_of(row.query_id)
+        assert strip is not None
+        side = strip.shape[0]
+        for left in range(0, strip.shape[1] - side + 1, side):  # every view of a picture is a question of its own
+            view = np.ascontiguousarray(strip[:, left : left + side])
+            noise = dice.permutation(view.reshape(-1, 3)).reshape(view.shape)
+            for found, pixels in ((whole, view), (shuffled, noise)):
+                answer = desk.locate_pixels(pixels)
+                found.append((answer.lat, answer.lon))
+            true.append((row.true_lat, row.true_lon))
+    true = np.array(true)
 
     def within(found: list[tuple[float, float]], truth: np.ndarray) -> float:
         places = np.array(found)

@@ -12,11 +12,14 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+from sqlalchemy.exc import OperationalError
 
-from geoloc_pipeline.errors import GeolocError
+from geoloc_pipeline.errors import GeolocError, HomeError
 from geoloc_pipeline.orchestration.build import build_definitions
 from geoloc_pipeline.orchestration.resources import pipeline_from_environment
 from geoloc_pipeline.storage.atomic import disk_errors, write_text
@@ -48,6 +51,25 @@ def open_instance(home: Home) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(folder))
 
 
+@contextmanager
+def _records_on_disk(home: Home) -> Iterator[None]:
+    """Say of Dagster's own records, too, that the disk is full or not ours to write.
+
+    Raises:
+        HomeError: It is.
+        OperationalError: Anything else that the records' database says.
+    """
+    with disk_errors(home.root):
+        try:
+            yield
+        except OperationalError as error:
+            reason = str(error.orig)
+            if "full" not in reason and "readonly" not in reason:
+                raise
+            cure = "free some space or set GEOLOC_HOME to a folder on another disk, then run the same step again"
+            raise HomeError(home=home.root, reason=reason, cure=cure) from error
+
+
 def materialise(assets: list[str], partition: str | None) -> None:
     """Materialise `assets` in `partition` in this process, recorded in the home's instance.
 
@@ -61,7 +83,7 @@ def materialise(assets: list[str], partition: str | None) -> None:
     pipeline = pipeline_from_environment()
     pipeline.settings  # noqa: B018 (a profile that does not exist is told before anything else)
     definitions = build_definitions(pipeline)
-    with open_instance(pipeline.home) as instance:
+    with _records_on_disk(pipeline.home), open_instance(pipeline.home) as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
         job.execute_in_process(
             instance=instance,
