@@ -21,6 +21,7 @@ from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.orchestration.worker import open_instance
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table, read_tables
+from geoloc_pipeline.storage.progress import read_progress
 from geoloc_pipeline.storage.shards import read_member
 from geoloc_pipeline.tables import (
     CONTRACTS,

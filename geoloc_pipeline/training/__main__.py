@@ -17,6 +17,7 @@ import torch
 
 from geoloc_pipeline.errors import GeolocError
 from geoloc_pipeline.model.backbone import WEIGHTS_VARIABLE
+from geoloc_pipeline.storage.lifeline import end_with_ancestor
 from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.loop import train
 from geoloc_pipeline.training.ranks import joined_ranks
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="JSON file that describes the run")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of each process; 0: cores / processes")
     asked = parser.parse_args(arguments)
+    end_with_ancestor()  # a chain that is killed must not leave a trainer behind that writes into the next one's checkpoint
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(asked.threads or max(1, (os.cpu_count() or 1) // local_world))
