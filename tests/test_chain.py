@@ -180,11 +180,17 @@ def test_another_world_is_refused_in_the_same_home(home: Home) -> None:
 
 def test_killed_at_any_moment_the_chain_ends_in_the_same_tables(home: Home, tmp_path: Path) -> None:
     other, dice = tmp_path / "home", random.Random(4)
-    for _ in range(4):
-        chain = subprocess.Popen(
-            [GEOLOC, "demo", "--home", other, *SMALL], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(dice.uniform(4, 18))
+    told = Home.at(other).progress("geolocation_model")
+    command = [GEOLOC, "demo", "--home", other, *SMALL]
+    for moment in ("early", "while pictures are fetched", "in training"):
+        chain = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if moment == "in training":
+            deadline_s = time.monotonic() + 240
+            while read_progress(told)[0] == 0 and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            assert chain.poll() is None, "the chain ended before it could be killed in training"
+        else:
+            time.sleep(dice.uniform(5, 25))
         chain.send_signal(signal.SIGKILL)
         chain.wait()
     done = demo(other)
