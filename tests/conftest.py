@@ -15,6 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "chain" not in item.keywords)  # the longest first: the others fill the other core meanwhile
     if not config.getoption("--online"):
         skip = pytest.mark.skip(reason="speaks to the real services; run with --online")
         for item in items:
