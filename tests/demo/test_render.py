@@ -168,7 +168,7 @@ def test_a_view_is_the_panorama_around_its_heading_without_its_curves(scenery: S
     row = (0.5 - np.arctan2(z, np.hypot(x, 1.0)) / np.pi) * 576 - 0.5
     cut = cv2.remap(panorama, column.astype(np.float32), row.astype(np.float32), cv2.INTER_LINEAR)
     blurred = [cv2.GaussianBlur(image, (0, 0), 2).astype(float) for image in (cut, view)]
-    assert np.abs(blurred[0] - blurred[1]).mean() < 4.5  # a tilted panorama bends what is straight in the view
+    assert np.abs(blurred[0] - blurred[1]).mean() < 4.0
     assert np.corrcoef(blurred[0].ravel(), blurred[1].ravel())[0, 1] > 0.95
 
 
