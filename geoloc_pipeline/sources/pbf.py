@@ -21,12 +21,16 @@ _LARGEST_BLOB_BYTES = 32 * 2**20
 _CURE = "remove it and fetch it again, or put a whole .osm.pbf there"
 
 
-def check_pbf(path: Path, *, shown: Path) -> None:
+def check_pbf(path: Path, *, shown: Path, cure: str = _CURE) -> int:
     """Raise unless a file is an OSM PBF from its first to its last blob.
 
     Args:
         path: The file.
         shown: Its name in messages (an arriving file still has another).
+        cure: What a person can do about a broken one.
+
+    Returns:
+        How many blobs of data it holds.
 
     Raises:
         BadSourceFileError: It is something else, such as an HTML page, or it was cut.
@@ -36,22 +40,23 @@ def check_pbf(path: Path, *, shown: Path) -> None:
         start = stream.read(512)
         if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
             words = " ".join(start.decode("utf-8", "replace").split())[:80]
-            raise BadSourceFileError(path=shown, reason=f"it is a web page, not an OSM PBF file: {words!r}", cure=_CURE)
+            raise BadSourceFileError(path=shown, reason=f"it is a web page, not an OSM PBF file: {words!r}", cure=cure)
         stream.seek(0)
-        position, is_first = 0, True
+        position, is_first, data_blobs = 0, True, 0
         while position < size_bytes:
-            kind, blob_bytes, header_bytes = _blob(stream, shown=shown, position=position)
+            kind, blob_bytes, header_bytes = _blob(stream, shown=shown, position=position, cure=cure)
             if is_first and kind != b"OSMHeader":
-                raise BadSourceFileError(path=shown, reason="its first blob is no OSM header", cure=_CURE)
+                raise BadSourceFileError(path=shown, reason="its first blob is no OSM header", cure=cure)
             position += 4 + header_bytes + blob_bytes
             if position > size_bytes:
                 raise BadSourceFileError(
-                    path=shown, reason=f"it was cut: {size_bytes:,} bytes, and a blob ends at {position:,}", cure=_CURE
+                    path=shown, reason=f"it was cut: {size_bytes:,} bytes, and a blob ends at {position:,}", cure=cure
                 )
             stream.seek(position)
-            is_first = False
+            is_first, data_blobs = False, data_blobs + (kind == b"OSMData")
         if is_first:
-            raise BadSourceFileError(path=shown, reason="it is empty", cure=_CURE)
+            raise BadSourceFileError(path=shown, reason="it is empty", cure=cure)
+    return data_blobs
 
 
 def read_replication(path: Path) -> tuple[int, datetime | None]:
@@ -79,7 +84,7 @@ def read_replication(path: Path) -> tuple[int, datetime | None]:
     return (int(number) if number.isdigit() else 0), timestamp
 
 
-def _blob(stream: BinaryIO, *, shown: Path, position: int) -> tuple[bytes, int, int]:
+def _blob(stream: BinaryIO, *, shown: Path, position: int, cure: str) -> tuple[bytes, int, int]:
     # returns kind, size of the blob, size of its header
     header_bytes = int.from_bytes(stream.read(4), "big")
     header = stream.read(header_bytes) if 0 < header_bytes <= _LARGEST_HEADER_BYTES else b""
@@ -87,7 +92,7 @@ def _blob(stream: BinaryIO, *, shown: Path, position: int) -> tuple[bytes, int, 
     kind, blob_bytes = fields.get(1), fields.get(3)
     if not isinstance(kind, bytes) or not isinstance(blob_bytes, int) or blob_bytes > _LARGEST_BLOB_BYTES:
         what = "it is no OSM PBF file" if position == 0 else f"it was cut or spoilt at byte {position:,}"
-        raise BadSourceFileError(path=shown, reason=what, cure=_CURE)
+        raise BadSourceFileError(path=shown, reason=what, cure=cure)
     return kind, blob_bytes, header_bytes
 
 

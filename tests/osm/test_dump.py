@@ -33,7 +33,7 @@ def test_a_dump_cut_anywhere_is_refused(dump, tmp_path_factory, share):
 def test_something_else_under_the_name_of_a_dump_is_refused(tmp_path, content):
     path = tmp_path / "page.osm.pbf"
     path.write_bytes(content)
-    with pytest.raises(BadSourceFileError, match=r"page.osm.pbf: not a PBF dump"):
+    with pytest.raises(BadSourceFileError, match=r"page.osm.pbf: it is (no|a web page, not an) OSM PBF file"):
         check_dump(path)
 
 
