@@ -38,12 +38,14 @@ class Fault:
         where: Only URLs (host and path, without scheme and query) that contain this.
         times: How many of those requests fail; then all is well.
         retry_after: The `Retry-After` of 429 and 503, seconds or a date; empty for none.
+        ending: Only URLs that end in this as well: a file, say, and not its checksum.
     """
 
     kind: Kind
     where: str = ""
     times: int = 1
     retry_after: str = "1"
+    ending: str = ""
 
 
 class Faults:
@@ -76,7 +78,7 @@ class Faults:
     def _next(self, asked: Asked, answer: Answer) -> Fault | None:
         with self._lock:
             for number, fault in enumerate(self._faults):
-                if self._left[number] > 0 and fault.where in asked.host + asked.path and _fits(fault, asked, answer):
+                if self._left[number] > 0 and _fits(fault, asked, answer):
                     self._left[number] -= 1
                     self.struck += 1
                     return fault
@@ -84,7 +86,9 @@ class Faults:
 
 
 def _fits(fault: Fault, asked: Asked, answer: Answer) -> bool:
-    """Tells whether a fault can strike here: checksums are wrong only in checksum files, and only bodies can be cut."""
+    """Tells whether a fault is meant for here, and can strike: wrong checksums need a checksum, cuts a body."""
+    if fault.where not in asked.host + asked.path or not asked.path.endswith(fault.ending):
+        return False
     if fault.kind == "wrong_md5":
         return asked.path.endswith(".md5") and answer.status == 200
     if fault.kind in {"cut", "html"}:

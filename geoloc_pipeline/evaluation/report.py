@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.evaluation import charts, metrics
+from geoloc_pipeline.evaluation import charts, distribution, metrics
 from geoloc_pipeline.evaluation.pages import render_page
 from geoloc_pipeline.geo.prefectures import BY_CODE
 from geoloc_pipeline.geo.sphere import spherical_mean
@@ -55,6 +55,7 @@ class ReportData:
         summary: One sentence: which world, which split, which model.
         estimates: `ESTIMATES` of the test pictures: every read-out, and the baselines `mean_position` and `untrained`.
         default_readout: The one chosen on validation.
+        pictures: `lat`, `lon` and `prefecture_code` of every picture of the data set; None: not shown.
         counts: How many of what, in the order of the chain, such as roads, landmarks, sample points, images, labels, classes.
         seconds: Seconds of each step, in the order of the chain.
         losses: A column `epoch`, and a column for each loss; None when there was no training.
@@ -74,6 +75,7 @@ class ReportData:
     summary: str
     estimates: pd.DataFrame
     default_readout: str
+    pictures: pd.DataFrame | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     losses: pd.DataFrame | None = None
@@ -139,6 +141,7 @@ def report_html(data: ReportData) -> str:
         "unplaced": sum(data.estimated_code.get(query) is None for query in mine["query_id"]) if data.estimated_code else None,
         "longest_s": max(data.seconds.values(), default=0.0),
         **_prefectures(data, mine),
+        **_pictures(data),
     }
     return render_page("geoloc_pipeline.evaluation", "report.html.j2", values)
 
@@ -202,4 +205,20 @@ def _prefectures(data: ReportData, mine: pd.DataFrame) -> dict[str, Any]:
         "bias_std": metrics.bias_std_pct(table),
         "n_even": int((table["n"] > 0).sum()),
         "map": charts.error_map(bubbles, data.outlines, label="Median error of the test pictures of each prefecture"),
+    }
+
+
+def _pictures(data: ReportData) -> dict[str, Any]:
+    """Return the paper's fig. 4: the map of the data set and its counts; nothing when it is not known."""
+    if data.pictures is None or data.pictures.empty:
+        return {"picture_counts": [], "picture_map": "", "picture_legend": "", "paper_counts": ()}
+    label = "How densely the pictures of the data set stand"
+    drawn, shades = distribution.density_map(
+        lat=data.pictures["lat"], lon=data.pictures["lon"], outlines=data.outlines, label=label
+    )
+    return {
+        "picture_counts": distribution.prefecture_counts(data.pictures["prefecture_code"]),
+        "picture_map": drawn,
+        "picture_legend": charts.legend(shades),
+        "paper_counts": distribution.PAPER_TABLE_2,
     }

@@ -1,11 +1,14 @@
-"""The 47 prefectures (JIS X 0401) and the 8 regions in which Geofabrik publishes Japan.
+"""The 47 prefectures (JIS X 0401), which of them touch, and the 8 regions in which Geofabrik publishes Japan.
 
-Source: JIS X 0401 codes and names; Geofabrik's index for the ids of the regions and what each of them holds.
+Source: JIS X 0401 codes and names; Geofabrik's index for the ids of the regions and what each of them holds; the borders are
+those of the administrative areas (国土数値情報 行政区域データ).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from geoloc_pipeline.errors import SettingError
 
 REGIONS = ("hokkaido", "tohoku", "kanto", "chubu", "kansai", "chugoku", "shikoku", "kyushu")
 
@@ -88,3 +91,69 @@ BY_KEY = {prefecture.key: prefecture for prefecture in PREFECTURES}
 def prefectures_of(region: str) -> tuple[Prefecture, ...]:
     """Return the prefectures that a regional extract holds, in code order."""
     return tuple(prefecture for prefecture in PREFECTURES if prefecture.region == region)
+
+
+# Each land border once, under the lower code. Bridges and tunnels are none: 01-02, 28-36, 35-40 are not here. Two are on small
+# islands that a border divides: 33-37 on Ishima (井島) and Ozuchi (大槌島), 34-38 on Hyotan (瓢箪島).
+_LAND_BORDERS = """
+02 03 05
+03 04 05
+04 05 06 07
+05 06
+06 07 15
+07 08 09 10 15
+08 09 11 12
+09 10 11
+10 11 15 20
+11 12 13 19 20
+12 13
+13 14 19
+14 19 22
+15 16 20
+16 17 20 21
+17 18 21
+18 21 25 26
+19 20 22
+20 21 22 23
+21 23 24 25
+22 23
+23 24
+24 25 26 29 30
+25 26
+26 27 28 29
+27 28 29 30
+28 31 33
+29 30
+31 32 33 34
+32 34 35
+33 34 37
+34 35 38
+36 37 38 39
+37 38
+38 39
+40 41 43 44
+41 42
+43 44 45 46
+44 45
+45 46
+"""
+_BORDERS = [(code, other) for code, *others in map(str.split, _LAND_BORDERS.strip().splitlines()) for other in others]
+
+
+def neighbours_of(code: str) -> tuple[str, ...]:
+    """Return the prefectures that share a land border with one, in code order; none for Hokkaido and Okinawa.
+
+    Bridges and tunnels do not count; a border across a river or a divided island does.
+
+    Args:
+        code: JIS X 0401, two digits with the leading zero.
+
+    Returns:
+        Their codes.
+
+    Raises:
+        SettingError: There is no such prefecture.
+    """
+    if code not in BY_CODE:
+        raise SettingError(setting="the prefecture code", value=code, cure="use 01 to 47, with the leading zero")
+    return tuple(sorted(second if first == code else first for first, second in _BORDERS if code in {first, second}))

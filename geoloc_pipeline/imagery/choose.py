@@ -17,10 +17,12 @@ from geoloc_pipeline.imagery.panorama import HEADINGS_DEG
 from geoloc_pipeline.sources.mapillary_coverage import Coverage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from collections.abc import Collection, Sequence
 
 LARGEST_TURN_DEG = 45.0
+
+Point = tuple[str, float, float]
+"""point_id, lat, lon in degrees."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,22 @@ class Choice:
         return "+".join(self.image_ids) or self.point_id
 
 
-def choose_pictures(points: Sequence[tuple[str, float, float]], coverage: Coverage, *, radius_m: float) -> list[Choice]:
+def choose_pictures(
+    points: Sequence[Point], coverage: Coverage, *, radius_m: float, taken: Collection[int] = ()
+) -> list[Choice]:
     """Return what every point gets.
 
     Args:
-        points: (point_id, lat, lon) in degrees, in the order in which they choose.
+        points: In the order in which they choose.
         coverage: Every picture that may be within reach of any of them.
         radius_m: How far a picture may be from its point, metres.
+        taken: Pictures that serve others already.
 
     Returns:
         One choice a point, in the same order.
     """
     near = _Neighbourhood(coverage, radius_m=radius_m)
-    taken: set[int] = set()
+    taken = set(taken)
     choices = []
     for point_id, lat, lon in points:
         rows, away_m = near.around(lat=lat, lon=lon)
@@ -129,12 +134,12 @@ class _Neighbourhood:
         return rows[order], away_m[order]
 
 
-def within_reach(coverage: Coverage, points: Sequence[tuple[str, float, float]], *, radius_m: float) -> Coverage:
+def within_reach(coverage: Coverage, points: Sequence[Point], *, radius_m: float) -> Coverage:
     """Return the pictures that may lie within the radius of a point; coarse, so that a city's tiles fit into memory.
 
     Args:
         coverage: Pictures of one tile.
-        points: (point_id, lat, lon) in degrees, those near the tile or more.
+        points: Those near the tile or more.
         radius_m: How far a picture may be from its point, metres.
 
     Returns:

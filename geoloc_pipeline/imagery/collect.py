@@ -6,15 +6,14 @@ ends the run, after everything that was fetched has been written; the same call 
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geoloc_pipeline.errors import BudgetSpentError, SettingError, SourceRefusedError, SourceUnavailableError
-from geoloc_pipeline.imagery.journal import Archived, Journal, Rejection, joined_tables
-from geoloc_pipeline.imagery.plan import plan_collection
-from geoloc_pipeline.imagery.shoot import archive_choice
+from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.imagery.coverage import coverage_around
+from geoloc_pipeline.imagery.journal import Journal, Rejection, joined_tables
+from geoloc_pipeline.imagery.plan import Plan, plan_path, read_plan, refresh_plan, write_plan
+from geoloc_pipeline.imagery.shift import Shift
 from geoloc_pipeline.imagery.webp import METHOD, QUALITY
 from geoloc_pipeline.sources.mapillary import SOURCE
 from geoloc_pipeline.tables import STREET_VIEW_IMAGES
@@ -25,11 +24,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from geoloc_pipeline.imagery.choose import Choice
+    from geoloc_pipeline.imagery.choose import Choice, Point
     from geoloc_pipeline.sources.mapillary import MapillaryClient
     from geoloc_pipeline.storage.progress import Progress
 
-DOWN_AFTER = 3  # pictures in a row for which the service did not answer, each after all retries
 _NOTHING = {
     "nothing_within_radius": "no panorama and no flat picture that looks N, E, S or W",
     "already_taken": "every picture within reach serves another point",
@@ -43,7 +41,7 @@ class CollectSettings:
     Attributes:
         radius_m: How far a picture may be from its point, metres.
         workers: Pictures in flight at once.
-        chunk_points: Pictures in a shard, and at most lost when a run is killed.
+        chunk_points: Pictures in a shard at most, and at most lost when a run is killed.
         source_px: How wide a picture is asked for: 256, 1024 or 2048; anything larger is the original.
         side_px: Side of one view; None: by the source, nothing is enlarged.
         edition: Any word; another one looks at the provider's coverage anew.
@@ -73,7 +71,9 @@ def collect_street_view(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the street-view pictures of the points, archived in `folder`.
 
-    Run again with the same points and settings it asks the service for nothing and returns the same rows, byte for byte.
+    Run again with the same points and settings it asks the service for nothing and returns the same rows, byte for byte. With
+    other points it asks for the pictures of new ones only (see `plan`): what is archived keeps its row and its shard, and the
+    pictures of vanished points stay, `is_wanted` false. With another width everything that is wanted now is fetched anew.
 
     Args:
         points: `tables.SAMPLE_POINTS`.
@@ -98,29 +98,103 @@ def collect_street_view(
     ordered = sorted(zip(points["point_id"], map(float, points["lat"]), map(float, points["lon"]), strict=True))
     journal = Journal(folder, STREET_VIEW_IMAGES, recipe=[settings.source_px, settings.side_px, QUALITY, METHOD])
     with journal.held():
-        choices = plan_collection(
-            ordered,
+        path = plan_path(folder, radius_m=settings.radius_m, edition=settings.edition)
+        former = read_plan(path)
+        plan, kept = _refreshed(
+            former, ordered, journal, client, settings=settings, tiles_folder=tiles_folder, progress=progress
+        )
+        if plan != former:
+            write_plan(path, plan)
+        if progress:
+            progress.tell(0, total=len(plan.planned), unit="pictures")
+        parts = []
+        for position, chunk in enumerate(plan.chunks):
+            if position in kept and progress:
+                progress.advance(len(chunk))
+            parts.append(kept.get(position) or _chunk(journal, position, chunk, client, settings=settings, progress=progress))
+    nothing: list[Rejection] = [
+        (SOURCE, choice.point_id, choice.reason, f"{_NOTHING[choice.reason]}, within {settings.radius_m:g} m")
+        for choice in plan.nothing
+    ]
+    images, rejected = joined_tables(STREET_VIEW_IMAGES, parts, nothing)
+    return _owned(images, plan, {point_id for point_id, _, _ in ordered}), rejected
+
+
+def _refreshed(
+    former: Plan,
+    points: Sequence[Point],
+    journal: Journal,
+    client: MapillaryClient,
+    *,
+    settings: CollectSettings,
+    tiles_folder: Path | None,
+    progress: Progress | None,
+) -> tuple[Plan, dict[int, tuple[pd.DataFrame, pd.DataFrame]]]:
+    """Return the plan for the points, and the tables of its chunks that stand."""
+    read = {position: journal.read(_name(journal, position, chunk)) for position, chunk in enumerate(former.chunks)}
+    kept = {position: tables for position, tables in read.items() if tables is not None}
+    wanted = {point_id for point_id, _, _ in points}
+    plan = refresh_plan(
+        former,
+        points,
+        standing=kept,
+        places=_places(former, kept, journal, wanted),
+        coverage_of=lambda new: coverage_around(
+            new,
             client,
-            folder,
             radius_m=settings.radius_m,
             edition=settings.edition,
             workers=settings.workers,
             tiles_folder=tiles_folder,
             progress=progress,
-        )
-        planned = [choice for choice in choices if not choice.reason]
-        if progress:
-            progress.tell(0, total=len(planned), unit="pictures")
-        parts = []
-        for position, start in enumerate(range(0, len(planned), settings.chunk_points)):
-            chunk = planned[start : start + settings.chunk_points]
-            parts.append(_chunk(journal, position, chunk, client, settings=settings, progress=progress))
-    nothing: list[Rejection] = [
-        (SOURCE, choice.point_id, choice.reason, f"{_NOTHING[choice.reason]}, within {settings.radius_m:g} m")
-        for choice in choices
-        if choice.reason
-    ]
-    return joined_tables(STREET_VIEW_IMAGES, parts, nothing)
+        ),
+        radius_m=settings.radius_m,
+        chunk_points=settings.chunk_points,
+    )
+    return plan, kept
+
+
+def _places(
+    plan: Plan, kept: dict[int, tuple[pd.DataFrame, pd.DataFrame]], journal: Journal, wanted: set[str]
+) -> dict[str, tuple[float, float]]:
+    """Return where the archived pictures of vanished points were taken, by point."""
+    places: dict[str, tuple[float, float]] = {}
+    for position, chunk in enumerate(plan.chunks):
+        gone = {image_id: choice for choice in chunk if choice.point_id not in wanted for image_id in choice.image_ids}
+        if gone and position in kept:
+            for row in kept[position][0].itertuples():
+                choice = gone.get(_first(row.source_image_id))
+                if choice is not None:
+                    places[choice.point_id] = float(row.lat), float(row.lon)
+        elif gone:  # of a chunk that was not finished
+            for choice in gone.values():
+                known = journal.find(choice.source_image_id)
+                if known is not None:
+                    places[choice.point_id] = float(known.row["lat"]), float(known.row["lon"])
+    return places
+
+
+def _first(source_image_id: str) -> str:
+    return source_image_id.partition("+")[0]
+
+
+def _owned(images: pd.DataFrame, plan: Plan, wanted: set[str]) -> pd.DataFrame:
+    """Return the images with the points that they serve now: a chunk's manifest tells for whom they were fetched."""
+    if images.empty:
+        return images
+    owners = plan.owners()
+    mine = [owners[_first(source_image_id)] for source_image_id in images["source_image_id"]]
+    owned: pd.DataFrame = images.assign(
+        point_id=[choice.point_id for choice in mine],
+        requested_lat=[choice.lat for choice in mine],
+        requested_lon=[choice.lon for choice in mine],
+        is_wanted=[choice.point_id in wanted for choice in mine],
+    )
+    return owned
+
+
+def _name(journal: Journal, position: int, chunk: Sequence[Choice]) -> str:
+    return journal.chunk_name(position, [[choice.pano_id, choice.flats] for choice in chunk])
 
 
 def _chunk(
@@ -132,14 +206,9 @@ def _chunk(
     settings: CollectSettings,
     progress: Progress | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    contents = [[choice.point_id, choice.lat, choice.lon, choice.pano_id, choice.flats] for choice in chunk]
-    name = journal.chunk_name(position, contents)
-    kept = journal.read(name)
-    if kept is not None:
-        if progress:
-            progress.advance(len(chunk))
-        return kept
-    shift = _Shift(journal, client, settings=settings, progress=progress)
+    """Return the tables of a chunk that did not stand yet."""
+    name = _name(journal, position, chunk)
+    shift = Shift(journal, client, settings=settings, progress=progress)
     results = shift.work(chunk)
     pictures = [picture for picture, _ in results if picture is not None]
     rejections = [rejection for _, some in results for rejection in some]
@@ -152,58 +221,3 @@ def _chunk(
     if shift.end is not None:
         raise shift.end
     return tables
-
-
-class _Shift:
-    """Workers on one chunk; knows when to stop."""
-
-    def __init__(
-        self, journal: Journal, client: MapillaryClient, *, settings: CollectSettings, progress: Progress | None
-    ) -> None:
-        self._journal, self._client, self._settings, self._progress = journal, client, settings, progress
-        self._lock = threading.Lock()
-        self._in_a_row = 0
-        self._last: SourceUnavailableError | None = None
-        self.n_unavailable = 0
-        self.end: SourceUnavailableError | SourceRefusedError | BudgetSpentError | None = None
-
-    def work(self, chunk: Sequence[Choice]) -> list[tuple[Archived | None, list[Rejection]]]:
-        """Return what became of each choice, in order; after an end, nothing of those that were not reached."""
-        known = [self._journal.find(choice.source_image_id) for choice in chunk]
-        pool = ThreadPoolExecutor(max_workers=self._settings.workers)
-        try:
-            results = []
-            for result in pool.map(self._one, chunk, known):
-                results.append(result)
-                if self._progress:
-                    self._progress.advance()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        if self.n_unavailable == len(chunk) and self.end is None:
-            self.end = self._last
-        return results
-
-    def _one(self, choice: Choice, known: Archived | None) -> tuple[Archived | None, list[Rejection]]:
-        if known is not None:
-            return Archived(known.row | {"requested_lat": choice.lat, "requested_lon": choice.lon}, known.data), []
-        if self.end is not None:
-            return None, []
-        try:
-            result = archive_choice(choice, self._client, source_px=self._settings.source_px, side_px=self._settings.side_px)
-        except (SourceRefusedError, BudgetSpentError) as error:
-            self.end = self.end or error
-            return None, []
-        except SourceUnavailableError as error:
-            return None, [self._unavailable(choice, error)]
-        with self._lock:
-            self._in_a_row = 0
-        return result
-
-    def _unavailable(self, choice: Choice, error: SourceUnavailableError) -> Rejection:
-        with self._lock:
-            self._in_a_row += 1
-            self.n_unavailable += 1
-            self._last = error
-            if self._in_a_row >= DOWN_AFTER:
-                self.end = self.end or error
-        return SOURCE, choice.source_image_id, "unavailable", str(error)

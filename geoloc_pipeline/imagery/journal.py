@@ -2,8 +2,8 @@
 
 A chunk is a tar shard, a manifest and a table of what was rejected, named after a hash of what the chunk should hold; the
 manifest is written last, so where it stands the chunk stands. A run that dies loses the chunk it was at, a later run finds the
-others. Chunks of another plan stay until `remove_unused_shards`, because tables may still speak of them; their pictures are
-used again instead of being fetched.
+others. Unfinished chunks and those of other settings stay until `remove_unused_shards`, because tables may still speak of
+them; their pictures are used again instead of being fetched.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Journal:
         return images, rejected
 
     def find(self, source_image_id: str) -> Archived | None:
-        """Return a picture that some chunk in the folder holds already, of whatever plan; None when there is none."""
+        """Return a picture that some chunk of this recipe holds already, finished or not; None when there is none."""
         if self._known is None:
             self._known = {}
             for path in sorted(self.folder.glob(f"*-{self._recipe}-*{_MANIFEST}")):
@@ -158,7 +158,8 @@ class Journal:
 def remove_unused_shards(folder: Path, images: pd.DataFrame) -> int:
     """Remove the chunks that an image table does not speak of (any more), and return how many.
 
-    Call it after the table was written: until then the former table may speak of them.
+    Call it after the table was written: until then the former table may speak of them. Safe against a kill: a chunk loses its
+    manifest first, and the next call removes what is left. While a collector is at work in the folder nothing is removed.
 
     Args:
         folder: Holds the shards of the table's partition.
@@ -166,16 +167,24 @@ def remove_unused_shards(folder: Path, images: pd.DataFrame) -> int:
 
     Returns:
         How many shards were removed.
+
+    Raises:
+        HomeError: The folder is not ours to write.
     """
     used = set(images["shard"])
-    removed = 0
-    for shard in sorted(folder.glob("*.tar")):
-        if shard.name not in used:
+    unused = [shard for shard in sorted(folder.glob("*.tar")) if shard.name not in used]
+    if not unused:
+        return 0
+    with disk_errors(folder), (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0  # its chunks are in no table yet
+        for shard in unused:
             (folder / f"{shard.stem}{_MANIFEST}").unlink(missing_ok=True)  # first: without it the chunk does not stand
             (folder / f"{shard.stem}{_REJECTED}").unlink(missing_ok=True)
-            shard.unlink()
-            removed += 1
-    return removed
+            shard.unlink(missing_ok=True)
+    return len(unused)
 
 
 def images_table(contract: TableContract, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -200,6 +200,8 @@ def _row(
         "lon": lon,
         "requested_lat": None,
         "requested_lon": None,
+        "point_id": None,
+        "is_wanted": True,
         "views": "photo",
         "width_px": pixels.shape[1],
         "height_px": pixels.shape[0],

@@ -92,8 +92,8 @@ def class_weights(n_train: NDArray[np.int64], *, weighting: Weighting = "balance
     `balanced` is the paper's eq. 1, which defines w by itself; read as v_i = n / (C n_i), w_i = C v_i / sum(v).
     `none` is 1 throughout. `sqrt` is n_i^-1/2 and `effective_number` (1 - b) / (1 - b^n_i), b = 0.999 (Cui et al. 2019),
     both normalised alike: they give rare classes less than `balanced`, whose gradients vary a lot where one municipality has
-    1 picture and another 13,212. `logit_adjust` is 1 as well: there the loss adds log(n_i / n) to the logits instead
-    (Menon et al. 2021).
+    1 picture and another 13,212. `logit_adjust` is 1 as well: there the trainer's `logit_adjust_tau` adds log(n_i / n) to the
+    logits instead (Menon et al. 2021); without it nothing is adjusted.
 
     Args:
         n_train: `[classes]` training pictures, at least 1 each.

@@ -27,18 +27,21 @@ def _built(pipeline: Pipeline, key: str) -> list[str]:
     description="Asks Geofabrik every six hours for new dumps of the regions that were downloaded before.",
 )
 def osm_dump_updates(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.SensorResult | dg.SkipReason:
-    """Request the download of each region whose replication sequence is new."""
-    from geoloc_pipeline.sources.geofabrik import GeofabrikClient
+    """Request the download of each region whose published file is another one than last time."""
+    from geoloc_pipeline.orchestration.dumps import latest_dumps
 
     regions = _built(pipeline, "osm_dump")
     if not regions:
         return dg.SkipReason("no dump was downloaded yet: materialise osm_dump for the regions you want to follow")
-    client, seen = GeofabrikClient(pipeline.http()), json.loads(context.cursor or "{}")
-    latest = {region: str(version.sequence) for region in regions if (version := client.latest(region)) is not None}
+    seen = json.loads(context.cursor or "{}")
+    versions = latest_dumps(pipeline, regions)
+    latest = {region: version.md5 for region, version in versions.items()}
     requests = [
-        dg.RunRequest(run_key=f"{region}-{sequence}", partition_key=region, tags={"osm/dump": f"{region}-{sequence}"})
-        for region, sequence in latest.items()
-        if seen.get(region) != sequence
+        dg.RunRequest(
+            run_key=f"{region}-{md5}", partition_key=region, tags={"osm/dump": f"{region}-{versions[region].sequence}"}
+        )
+        for region, md5 in latest.items()
+        if seen.get(region) != md5
     ]
     if not requests:
         return dg.SkipReason(f"no new dump among {', '.join(regions)}")

@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from geoloc_pipeline.errors import GeolocError
-from geoloc_pipeline.geo.prefectures import BY_CODE
+from geoloc_pipeline.geo.prefectures import BY_CODE, PREFECTURES, Prefecture
 from geoloc_pipeline.storage.atomic import disk_errors
 from geoloc_pipeline.storage.layout import WHOLE, Home
 from geoloc_pipeline.storage.lifeline import ANCESTOR_VARIABLE, hold_home
@@ -27,10 +28,24 @@ POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Run:
-    """One run: some assets in one partition."""
+    """One run: some assets in one partition, or in a row of prefectures.
+
+    Attributes:
+        assets: Asset keys.
+        partition: Partition key; None: they have no partitions.
+        until: Last prefecture of the row; None: `partition` alone.
+    """
 
     assets: tuple[str, ...]
     partition: str | None = None
+    until: str | None = None
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """Every partition of the run; `WHOLE` stands in where there are none."""
+        if self.partition is None or self.until is None:
+            return (self.partition or WHOLE,)
+        return tuple(prefecture.key for prefecture in PREFECTURES if self.partition <= prefecture.key <= self.until)
 
 
 @dataclass(frozen=True)
@@ -56,10 +71,13 @@ PREFECTURE_ASSETS = (
     "census_towns", "osm_roads", "osm_landmarks", "road_points", "landmark_points", "sample_points", "street_view_images",
     "labelled_images", "dataset_splits", "training_shards",
 )  # fmt: skip
+_BEFORE_POINTS = PREFECTURE_ASSETS[:3]
 
 
 def chain_of(prefecture_codes: Iterable[str]) -> list[Stage]:
     """Return the stages that bring the given prefectures from the dump to the evaluation report.
+
+    Prefectures in a row that share a dump are cut out of it in one run, so in one pass; each of the others goes alone.
 
     Args:
         prefecture_codes: JIS codes of the prefectures.
@@ -70,14 +88,27 @@ def chain_of(prefecture_codes: Iterable[str]) -> list[Stage]:
     prefectures = [BY_CODE[code] for code in sorted(prefecture_codes)]
     regions = sorted({prefecture.region for prefecture in prefectures})
     keys = [prefecture.key for prefecture in prefectures]
+    rows = [row for row in _rows(prefectures) if len(row) > 1]
+    cut = {key for row in rows for key in row}
+    first = [
+        Stage(tuple(Run(("census_towns",), key) for key in sorted(cut))),
+        Stage(tuple(Run(("osm_roads", "osm_landmarks"), row[0], until=row[-1]) for row in rows)),
+    ]
     return [
         Stage((Run(("geofabrik_extracts",)),)),
         Stage((*(Run(("osm_dump",), region) for region in regions), Run(("photo_collections",), "local"))),
-        Stage(tuple(Run(PREFECTURE_ASSETS, key) for key in keys)),
+        *(first if rows else ()),
+        Stage(tuple(Run(PREFECTURE_ASSETS[len(_BEFORE_POINTS) * (key in cut) :], key) for key in keys)),
         Stage((Run(("label_vocabulary", "geolocation_model")),)),
         Stage(tuple(Run(("image_embeddings",), key) for key in keys)),
         Stage((Run(("qdrant_collection", "evaluation_report")),)),
     ]
+
+
+def _rows(prefectures: list[Prefecture]) -> list[list[str]]:
+    """Return the keys in groups that stand next to each other in JIS order and share a dump."""
+    numbered = groupby(enumerate(prefectures), key=lambda item: (item[1].region, int(item[1].code) - item[0]))
+    return [[prefecture.key for _, prefecture in row] for _, row in numbered]
 
 
 @dataclass
@@ -114,13 +145,14 @@ class ChainState:
 def read_state(home: Home, stages: list[Stage], running: Iterable[Run] = ()) -> ChainState:
     """Return how far the chain is, read from receipts and progress files."""
     state = ChainState(running=tuple(running))
-    active = {(asset, run.partition or WHOLE) for run in state.running for asset in run.assets}
+    active = {(asset, part) for run in state.running for part in run.partitions for asset in run.assets}
     for stage in stages:
         for run in stage.runs:
             for asset in run.assets:
                 step = state.steps.setdefault(asset, StepState(partitions=0))
-                step.partitions += 1
-                _add(step, home, asset, run.partition or WHOLE, is_active=(asset, run.partition or WHOLE) in active)
+                for part in run.partitions:
+                    step.partitions += 1
+                    _add(step, home, asset, part, is_active=(asset, part) in active)
     return state
 
 
@@ -198,7 +230,7 @@ class Worker:
         self.run = run
         pipe = self._started().stdin
         if pipe:
-            pipe.write(json.dumps({"assets": run.assets, "partition": run.partition}) + "\n")
+            pipe.write(json.dumps({"assets": run.assets, "partition": run.partition, "until": run.until}) + "\n")
             pipe.flush()
 
     def look(self) -> None:
@@ -243,5 +275,5 @@ class Worker:
 
     def _death(self) -> str:
         status = self._process.wait() if self._process else None
-        what = f"{', '.join(self.run.assets)} ({self.run.partition or 'whole'})" if self.run else "nothing"
+        what = f"{', '.join(self.run.assets)} ({', '.join(self.run.partitions)})" if self.run else "nothing"
         return f"the run of {what} ended with status {status}; its output is in {self._log}; run again to go on"

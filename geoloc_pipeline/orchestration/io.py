@@ -96,25 +96,38 @@ class Step:
         receipt = read_receipt(self.pipeline.home.receipt(self.key, self.partition))
         return receipt.metadata if receipt else {}
 
-    def run(self, inputs: Mapping[str, Any], build: Callable[[], Made]) -> dg.MaterializeResult[None]:
+    def current(self, inputs: Mapping[str, Any]) -> dg.MaterializeResult[None] | None:
+        """Report the artefact that is there already, made from the same inputs; None when it has to be built.
+
+        Args:
+            inputs: As for `run`.
+        """
+        home = self.pipeline.home
+        receipt = read_receipt(home.receipt(self.key, self.partition))
+        if receipt is None or not is_current(receipt, fingerprint=fingerprint_of(self._with_code(inputs)), root=home.root):
+            return None
+        self.context.log.info("%s/%s is current: nothing to do", self.key, self.partition)
+        return self._report(receipt, seconds=0.0)
+
+    def run(
+        self, inputs: Mapping[str, Any], build: Callable[[], Made], *, started_s: float | None = None
+    ) -> dg.MaterializeResult[None]:
         """Build the artefact unless it is there already, made from the same inputs; report it to Dagster.
 
         Args:
             inputs: Everything that goes in: content hashes of upstream artefacts, settings. The code version is added.
             build: Makes the artefact, whole or not at all.
+            started_s: When the work began (`time.monotonic()`), where some of it was done before.
 
         Returns:
             The materialisation, with the content hash as data version.
         """
+        done = self.current(inputs)
+        if done is not None:
+            return done
         home = self.pipeline.home
-        code_version = self.context.assets_def.code_versions_by_key[dg.AssetKey(self.key)]
-        inputs = {**inputs, "code_version": code_version}
         path = home.receipt(self.key, self.partition)
-        receipt = read_receipt(path)
-        if receipt is not None and is_current(receipt, fingerprint=fingerprint_of(inputs), root=home.root):
-            self.context.log.info("%s/%s is current: nothing to do", self.key, self.partition)
-            return self._report(receipt, seconds=0.0)
-        started_s = time.monotonic()
+        started_s = time.monotonic() if started_s is None else started_s
         self.progress.tell(0)
         path.unlink(missing_ok=True)  # from here on the artefact is in the making
         made = build()
@@ -122,8 +135,13 @@ class Step:
         if made.preview:
             write_text(home.preview(self.key, self.partition), self._as_markdown(made.preview))
         facts = {**made.facts, "seconds": seconds}
-        receipt = write_receipt(path, inputs=inputs, files=made.files, bulk=made.bulk, root=home.root, metadata=facts)
+        receipt = write_receipt(
+            path, inputs=self._with_code(inputs), files=made.files, bulk=made.bulk, root=home.root, metadata=facts
+        )
         return self._report(receipt, seconds=seconds)
+
+    def _with_code(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**inputs, "code_version": self.context.assets_def.code_versions_by_key[dg.AssetKey(self.key)]}
 
     def _as_markdown(self, preview: bytes | str) -> str:
         if isinstance(preview, str):

@@ -5,7 +5,13 @@ A Dagster job has one partition dimension, so the dumps (by region) have a job o
 one. Every job stops before the next fan-in; parallelism comes from runs, so each run's steps stay in one process.
 """
 
+import warnings
+
 import dagster as dg
+
+# refresh_prefecture holds assets that could take several prefectures in a run and others that could not; Dagster then takes one
+# at a time, as it should, and says so in twenty lines whenever the code is loaded.
+warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying BackfillPolicies")
 
 refresh_dumps = dg.define_asset_job(
     "refresh_dumps",
@@ -31,6 +37,16 @@ refresh_prefecture = dg.define_asset_job(
     description="Everything of one prefecture, from the map to training views; stops before what needs all prefectures.",
 )  # fmt: skip
 
+extract_prefectures = dg.define_asset_job(
+    "extract_prefectures",
+    selection=["osm_roads", "osm_landmarks"],
+    executor_def=dg.in_process_executor,
+    description=(
+        "Roads and landmarks of many prefectures in one run, one pass for each region's dump. Their census_towns must be "
+        "there. Run it before refresh_prefecture, which then finds them current."
+    ),
+)
+
 train_and_index = dg.define_asset_job(
     "train_and_index",
     selection=["label_vocabulary", "geolocation_model", "image_embeddings", "qdrant_collection"],
@@ -48,4 +64,4 @@ evaluate = dg.define_asset_job(
     description="Answer every test picture and write the report.",
 )
 
-JOBS = (refresh_dumps, collect_photos, refresh_prefecture, train_and_index, evaluate)
+JOBS = (refresh_dumps, collect_photos, extract_prefectures, refresh_prefecture, train_and_index, evaluate)

@@ -5,13 +5,17 @@ Secrets are read when they are needed and handed down; they never are part of a 
 """
 
 import os
+import re
+import shlex
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import dagster as dg
 from pydantic import Field
 
 from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.geo.prefectures import REGIONS
 from geoloc_pipeline.orchestration.settings import SETTINGS, Profile, Settings
 from geoloc_pipeline.storage.layout import Home
 
@@ -29,10 +33,15 @@ class Pipeline(dg.ConfigurableResource[None]):
     Attributes:
         home_dir: `$GEOLOC_HOME`.
         profile: `$GEOLOC_PROFILE`: `japan` speaks to the real services, `demo` to a mirror in this very process.
+        osm_dumps: `$GEOLOC_OSM_DUMPS`: other maps than Geofabrik's extract of the same name, such as
+            `kanto=/maps/tokyo.osm.pbf kyushu=japan`; the demo brings its own.
     """
 
     home_dir: str = Field(description="GEOLOC_HOME: folder of tables, pictures, models and reports")
     profile: str = Field(description="GEOLOC_PROFILE: japan or demo")
+    osm_dumps: str = Field(
+        default="", description="GEOLOC_OSM_DUMPS: region=Geofabrik id or .osm.pbf file, with blanks between"
+    )
 
     @property
     def home(self) -> Home:
@@ -49,6 +58,16 @@ class Pipeline(dg.ConfigurableResource[None]):
         if self.profile not in get_args(Profile):
             raise SettingError(setting="GEOLOC_PROFILE", value=self.profile, cure="set it to japan or demo, or leave it unset")
         return SETTINGS[self.profile]  # type: ignore[index]
+
+    def dump_source(self, region: str) -> str | Path:
+        """Return where the map of a region comes from: a Geofabrik id (its own by default), or a local `.osm.pbf`.
+
+        Raises:
+            SettingError: GEOLOC_OSM_DUMPS cannot be read.
+        """
+        if self.profile == "demo":
+            return region
+        return _dump_sources(self.osm_dumps).get(region, region)
 
     def http(self) -> "HttpClient":
         """Return the client for every service; in the demo it ends in the mirror instead of a socket."""
@@ -88,6 +107,33 @@ def _demo_transport(home: Home) -> "httpx.BaseTransport":
     return mirror_transport(Mirror(folder, land))
 
 
+def _dump_sources(told: str) -> dict[str, str | Path]:
+    """Return the source of each region that GEOLOC_OSM_DUMPS names.
+
+    Raises:
+        SettingError: It cannot be read.
+    """
+    cure = (
+        "write region=source with blanks between, each region once; a region is one of "
+        f"{', '.join(REGIONS)}, a source a Geofabrik id such as japan or a file that ends in .osm.pbf"
+    )
+    try:
+        entries = [entry.partition("=")[::2] for entry in shlex.split(told)]  # quotes hold a path with blanks together
+    except ValueError:
+        raise SettingError(setting="GEOLOC_OSM_DUMPS", value=told, cure=f"a quote is not closed; {cure}") from None
+    sources: dict[str, str | Path] = {}
+    for region, source in entries:
+        is_file = source.endswith(".osm.pbf")
+        if region not in REGIONS or region in sources or not (is_file or re.fullmatch(r"[a-z0-9-]+(/[a-z0-9-]+)*", source)):
+            raise SettingError(setting="GEOLOC_OSM_DUMPS", value=told, cure=f"{region}={source} cannot be read; {cure}")
+        sources[region] = Path(source).expanduser().absolute() if is_file else source
+    return sources
+
+
 def pipeline_from_environment() -> Pipeline:
-    """Return the pipeline that GEOLOC_HOME and GEOLOC_PROFILE describe (default: `data`, `japan`)."""
-    return Pipeline(home_dir=os.environ.get("GEOLOC_HOME", "data"), profile=os.environ.get("GEOLOC_PROFILE", "japan"))
+    """Return the pipeline that GEOLOC_HOME, GEOLOC_PROFILE and GEOLOC_OSM_DUMPS describe (default: `data`, `japan`, none)."""
+    return Pipeline(
+        home_dir=os.environ.get("GEOLOC_HOME", "data"),
+        profile=os.environ.get("GEOLOC_PROFILE", "japan"),
+        osm_dumps=os.environ.get("GEOLOC_OSM_DUMPS", ""),
+    )

@@ -15,6 +15,7 @@ from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.receipts import read_receipt
+from geoloc_pipeline.tables import LABELLED_IMAGES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,6 +157,7 @@ def _report_data(
     from geoloc_pipeline.evaluation.cartography import outlines_of_towns
     from geoloc_pipeline.evaluation.report import ReportData
     from geoloc_pipeline.orchestration.world import read_world
+    from geoloc_pipeline.storage.parquet import read_tables
 
     mine = result.estimates[result.estimates["readout"] == result.calibration.readout]
     truth = desk.names.table_at(lat=mine["true_lat"], lon=mine["true_lon"])["prefecture_code"]
@@ -163,19 +165,19 @@ def _report_data(
     world = read_world(pipeline.home)
     ground = "real maps with rendered pictures" if world.source else "a made-up Japan, grown from a seed"
     regions = result.calibration.regions.get(result.calibration.readout)
-    splits = facts_of(pipeline.home, "dataset_splits")
     return ReportData(
         title="Where were these photos taken?",
         summary=f"{ground if pipeline.profile == 'demo' else 'Japan'}; test pictures share no place with training.",
         estimates=result.estimates,
         default_readout=result.calibration.readout,
+        pictures=read_tables(LABELLED_IMAGES, pipeline.home.tables("labelled_images")),
         counts=counts,
         seconds=seconds,
         losses=_losses(pipeline.home),
         true_code=_codes(mine, truth),
         estimated_code=_codes(mine, found),
         regions_text=regions.text() if regions else "",
-        leaks=_leaks(splits),
+        leaks=next(iter(facts_of(pipeline.home, "label_vocabulary")), {}).get("leaks", {}),
         coverage=_coverage(desk, result),
         latency=latency,
         heads=_heads(pipeline.home),
@@ -202,16 +204,6 @@ def _heads(home: Home) -> dict[str, float]:
     best = min(history, key=lambda row: row.get("val_loss", float("inf")), default={})
     prefix = "val_accuracy_"
     return {name.removeprefix(prefix): round(100 * value, 1) for name, value in best.items() if name.startswith(prefix)}
-
-
-def _leaks(splits: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the leak reports of all prefectures count, added up."""
-    total: dict[str, Any] = {}
-    for facts in splits:
-        for name, value in facts.get("leaks", {}).items():
-            if isinstance(value, int | float):
-                total[name] = total.get(name, 0) + value
-    return total
 
 
 def _coverage(desk: "Desk", result: "TrialResult") -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A process that materialises assets on request, in process, and says plainly why when it cannot.
 
 `python -m geoloc_pipeline.orchestration.worker` reads GEOLOC_HOME and GEOLOC_PROFILE, takes requests from stdin, one JSON
-object a line (`{"assets": [...], "partition": "13_tokyo"}`), and answers each with one line on stdout: `{"ok": true}`, or
-`{"error": …, "exit_code": …}` with an error of our own. Anything else that goes wrong ends the process, its trace on stderr.
+object a line (`{"assets": [...], "partition": "13_tokyo", "until": null}`), and answers each with one line on stdout:
+`{"ok": true}`, or `{"error": …, "exit_code": …}` with an error of our own. Anything else that goes wrong ends the process, its
+trace on stderr.
 One process serves many runs, because importing the libraries takes longer than most of them.
 
 Belongs here: one run. Does not belong here: which runs, in which order (`chain.py`).
@@ -70,12 +71,13 @@ def _records_on_disk(home: Home) -> Iterator[None]:
             raise HomeError(home=home.root, reason=reason, cure=cure) from error
 
 
-def materialise(assets: list[str], partition: str | None) -> None:
-    """Materialise `assets` in `partition` in this process, recorded in the home's instance.
+def materialise(assets: list[str], partition: str | None, until: str | None = None) -> None:
+    """Materialise `assets` in `partition` (or a row of them) in this process, recorded in the home's instance.
 
     Args:
         assets: Asset keys; `geofabrik_extracts` is observed instead.
         partition: Partition key, or None.
+        until: Last partition of a row in the order of the keys; None: `partition` alone.
 
     Raises:
         GeolocError: A step cannot do its work; the message names the cure.
@@ -84,12 +86,13 @@ def materialise(assets: list[str], partition: str | None) -> None:
     pipeline.settings  # noqa: B018 (a profile that does not exist is told before anything else)
     definitions = build_definitions(pipeline)
     with _records_on_disk(pipeline.home), open_instance(pipeline.home) as instance:
+        row = {"dagster/asset_partition_range_start": partition, "dagster/asset_partition_range_end": until}
         job = definitions.resolve_implicit_global_asset_job_def()
         job.execute_in_process(
             instance=instance,
             asset_selection=[dg.AssetKey(key) for key in assets],
-            partition_key=partition,
-            tags={"geoloc/profile": pipeline.profile},
+            partition_key=partition if until is None else None,
+            tags={"geoloc/profile": pipeline.profile} | ({key: str(value) for key, value in row.items()} if until else {}),
         )
 
 
@@ -97,14 +100,14 @@ def answer(line: str) -> dict[str, Any]:
     """Return the outcome of one request.
 
     Args:
-        line: `{"assets": [...], "partition": "…" or null}` as JSON.
+        line: `{"assets": [...], "partition": "…" or null, "until": "…" or null}` as JSON.
 
     Returns:
         `{"ok": true}`, or `{"error": …, "exit_code": …}`.
     """
     request = json.loads(line)
     try:
-        materialise(request["assets"], request["partition"])
+        materialise(request["assets"], request["partition"], request.get("until"))
     except GeolocError as error:
         return {"error": str(error), "exit_code": error.exit_code}
     return {"ok": True}

@@ -14,7 +14,7 @@ _CURE = "remove the file and materialise the asset `osm_dump` again, or put a wh
 
 
 def check_dump(path: Path) -> None:
-    """Raise unless `path` is a whole `.osm.pbf` that holds data.
+    """Raise unless `path` is a whole `.osm.pbf` that holds data; a cut just between two blobs is seen by its md5 alone.
 
     Args:
         path: The dump.

@@ -1,15 +1,19 @@
-"""From a regional dump to a prefecture's roads and landmarks, with QuackOSM, in one pass (paper §3.1).
+"""From a regional dump to the roads and landmarks of its prefectures, with QuackOSM, in one pass (paper §3.1).
 
 Traps of QuackOSM 0.19 that this module takes care of: results are cached under the dump's file name, never its content (own
 result path, cache off); the connection settings it is handed are changed in place (a new dict each call); its own processes
 are spawned, so a program that calls this needs a main guard; a path with a quote breaks its SQL; a result without rows has
 no `tags` column; closed ways with `junction` (every roundabout) come as polygons, and are turned back into lines here.
+
+What is odd in a dump never ends a run: ways of one node, with missing nodes or of length zero, and relations with missing
+members are left out; doubled nodes and shapes that cross themselves are cleaned; what reaches beyond reason is left out.
 """
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import geopandas as gpd
@@ -19,22 +23,26 @@ import shapely
 from geoloc_pipeline.errors import BadSourceFileError, HomeError, SettingError
 from geoloc_pipeline.geo.crs import WGS84, to_metres
 from geoloc_pipeline.osm.dump import check_dump
+from geoloc_pipeline.osm.features import LANDMARK_KEYS, features_in
 from geoloc_pipeline.osm.landmarks import landmark_categories
+from geoloc_pipeline.osm.names import spoken_names
 from geoloc_pipeline.osm.roads import road_identity
 from geoloc_pipeline.osm.spatial import ensure_spatial
-from geoloc_pipeline.osm.tags import LANDMARK_TAGS, NAME_TAGS, ROAD_CLASSES, tags_filter
+from geoloc_pipeline.osm.tags import LATIN_NAME_TAGS, NAME_TAGS, ROAD_CLASSES, tags_filter
 from geoloc_pipeline.storage.atomic import disk_errors
 from geoloc_pipeline.tables import OSM_LANDMARKS, OSM_ROADS, as_table, empty_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from geoloc_pipeline.storage.progress import Progress
 
 HALO_M = 1_000.0
 """How far around the prefecture the map is read, so that pictures and clusters at the border see both sides."""
+MEMORY_LIMIT_BYTES = 3_000_000_000
 _COARSE_M = 100.0  # the outline may be this wrong, outwards only: far fewer corners, a far faster filter
-_LANDMARK_KEYS = tuple(dict.fromkeys(key for key, _ in LANDMARK_TAGS))
+_SLACK_DEG = 1e-6  # QuackOSM compares places before it rounds them to 1e-7 degrees; the cut afterwards is the exact one
+_NAMES = (*NAME_TAGS, *LATIN_NAME_TAGS)
 
 
 def extract_map(
@@ -43,29 +51,61 @@ def extract_map(
     *,
     prefecture_code: str,
     scratch: Path,
-    memory_limit_bytes: int = 3_000_000_000,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     progress: Progress | None = None,
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
-    """Return the roads and the landmarks that touch a prefecture or its 1 km halo, whole and uncut.
-
-    QuackOSM keeps a way when one of its nodes lies in the halo, so a way that crosses a corner of it without a node there
-    is left out; with a halo of 1 km nothing is lost inside the prefecture.
+    """Return the roads and the landmarks of one prefecture: `extract_maps` for a single one.
 
     Args:
-        dump: A whole `.osm.pbf`; several prefectures may share it.
+        dump: A whole `.osm.pbf`.
         towns: `tables.CENSUS_TOWNS`; only this prefecture's rows count.
         prefecture_code: JIS X 0401, two digits; becomes part of `road_id`.
-        scratch: A folder of this extraction's own; emptied before and removed afterwards.
-        memory_limit_bytes: DuckDB's cap; beyond it QuackOSM spills to `scratch`.
+        scratch: As for `extract_maps`.
+        memory_limit_bytes: As for `extract_maps`.
         progress: Told of the steps.
 
     Returns:
         `tables.OSM_ROADS` and `tables.OSM_LANDMARKS`, in key order; empty where there is nothing.
 
     Raises:
+        GeolocError: As `extract_maps`.
+    """
+    maps = extract_maps(
+        dump, {prefecture_code: towns}, scratch=scratch, memory_limit_bytes=memory_limit_bytes, progress=progress
+    )
+    [(_, roads, landmarks)] = maps
+    return roads, landmarks
+
+
+def extract_maps(
+    dump: Path,
+    towns: Mapping[str, gpd.GeoDataFrame],
+    *,
+    scratch: Path,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    progress: Progress | None = None,
+) -> Iterator[tuple[str, gpd.GeoDataFrame, gpd.GeoDataFrame]]:
+    """Yield the roads and the landmarks that touch each prefecture or its 1 km halo, whole and uncut, from one pass.
+
+    QuackOSM reads the dump once for the union of all areas; each prefecture is then cut out of its result by the same rule,
+    so a prefecture's tables do not depend on which others are asked for. Only one prefecture at a time is in memory.
+    QuackOSM keeps a way when one of its nodes lies in the halo, so a way that crosses a corner of it without a node there
+    is left out; with a halo of 1 km nothing is lost inside the prefecture. Nothing happens before the first one is taken.
+
+    Args:
+        dump: A whole `.osm.pbf`.
+        towns: `tables.CENSUS_TOWNS` by JIS X 0401 code (two digits, part of `road_id`); only that prefecture's rows count.
+        scratch: A folder of this extraction's own; emptied before and removed afterwards.
+        memory_limit_bytes: DuckDB's cap; beyond it QuackOSM spills to `scratch`.
+        progress: Told of the steps.
+
+    Yields:
+        Code, `tables.OSM_ROADS`, `tables.OSM_LANDMARKS` (in key order; empty where there is nothing), in order of the codes.
+
+    Raises:
         MissingInputError: The dump or DuckDB's spatial extension is not there.
         BadSourceFileError: The dump is truncated or something else.
-        SettingError: No town of the prefecture, or a path that QuackOSM cannot take.
+        SettingError: No town of a prefecture, or a path that QuackOSM cannot take.
         HomeError: `scratch` cannot be written.
 
     Source: paper §3.1 (QuackOSM over Geofabrik's dump of Japan); halo and whole ways are ours.
@@ -75,20 +115,20 @@ def extract_map(
             raise SettingError(setting="path", value=str(path), cure="QuackOSM takes no path with a quote: rename the folder")
     ensure_spatial()
     check_dump(dump)
-    area = extraction_area(towns, prefecture_code=prefecture_code)
-    _tell(progress, 0)
+    areas = {code: extraction_area(towns[code], prefecture_code=code) for code in sorted(towns)}
+    _tell(progress, 0, areas)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         with disk_errors(scratch):
             scratch.mkdir(parents=True)
-        result = _run_quackosm(dump, area, scratch, memory_limit_bytes)
-        _tell(progress, 2)
-        features = _read_features(result)
+        result = _run_quackosm(dump, shapely.union_all(list(areas.values())).buffer(_SLACK_DEG), scratch, memory_limit_bytes)
+        for done, (code, area) in enumerate(areas.items(), start=1):
+            _tell(progress, done, areas)
+            features = features_in(result, area, memory_limit_bytes=memory_limit_bytes)
+            yield code, _road_table(features, code), _landmark_table(features)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    tables = _road_table(features, prefecture_code), _landmark_table(features)
-    _tell(progress, 3)
-    return tables
+    _tell(progress, len(areas) + 1, areas)
 
 
 def extraction_area(towns: gpd.GeoDataFrame, *, prefecture_code: str, halo_m: float = HALO_M) -> shapely.Geometry:
@@ -129,6 +169,7 @@ def _run_quackosm(dump: Path, area: shapely.Geometry, scratch: Path, memory_limi
             result_file_path=scratch / "features.parquet",
             working_directory=scratch / "quackosm",
             ignore_cache=True,
+            sort_result=False,
             verbosity_mode="silent",
             duckdb_conn_kwargs={"config_kwargs": {"memory_limit": f"{memory_limit_bytes // 1_000_000}MB"}},
         )
@@ -138,45 +179,17 @@ def _run_quackosm(dump: Path, area: shapely.Geometry, scratch: Path, memory_limi
             raise HomeError(home=scratch, reason=str(error), cure=cure) from error
         cure = "it is damaged: remove it and materialise the asset `osm_dump` again"
         raise BadSourceFileError(path=dump, reason=f"QuackOSM cannot read it ({error})", cure=cure) from error
-    return _as_path(path)
-
-
-def _as_path(path: Any) -> Path:
-    from pathlib import Path
-
     return Path(path)
 
 
-def _read_features(result: Path) -> gpd.GeoDataFrame:
-    """Read QuackOSM's result: feature_id, one column for each tag that we know, length_m, area_m2, geometry."""
-    keys = ("highway", "ref", *_LANDMARK_KEYS, *NAME_TAGS)
-    with duckdb.connect() as connection:
-        connection.load_extension("spatial")
-        source = connection.read_parquet(str(result))
-        tags = "tags" if "tags" in source.columns else "(NULL::MAP(VARCHAR, VARCHAR))"
-        columns = ", ".join(f"NULLIF(trim({tags}['{key}']), '') AS \"{key}\"" for key in keys)
-        is_ring = f"ST_GeometryType(geometry) = 'POLYGON' AND {tags}['highway'] != '' AND COALESCE({tags}['area'], '') != 'yes'"
-        # DuckDB measures on the ellipsoid when it is given (lat, lon); its files hold (lon, lat).
-        query = f"""
-            WITH shaped AS (
-                SELECT feature_id, {columns}, CASE WHEN {is_ring} THEN ST_ExteriorRing(geometry) ELSE geometry END AS shape
-                FROM source WHERE NOT ST_IsEmpty(geometry)
-            )
-            SELECT * EXCLUDE shape, ST_AsWKB(shape)::BLOB AS wkb,
-                   CASE ST_Dimension(shape) WHEN 1 THEN ST_Length_Spheroid(ST_FlipCoordinates(shape)) ELSE 0 END AS length_m,
-                   CASE ST_Dimension(shape) WHEN 2 THEN ST_Area_Spheroid(ST_FlipCoordinates(shape)) ELSE 0 END AS area_m2
-            FROM shaped ORDER BY feature_id
-        """
-        frame = connection.execute(query).fetch_df()
-    geometry = shapely.from_wkb([bytes(value) for value in frame.pop("wkb")])
-    return gpd.GeoDataFrame(frame, geometry=geometry, crs=WGS84)
-
-
-def _names(features: pd.DataFrame) -> pd.Series:
-    name = features[NAME_TAGS[0]]
-    for key in NAME_TAGS[1:]:
-        name = name.fillna(features[key])
-    return name
+def _named(features: pd.DataFrame, *keys: str) -> pd.DataFrame:
+    """Return `keys`, name and name_latin of each feature; worked out once for each distinct name, as they are far fewer."""
+    spoken = features[[*keys, *_NAMES]].astype(object)
+    spoken = spoken.where(spoken.notna(), None)
+    tags = list(spoken[list(_NAMES)].itertuples(index=False, name=None))
+    known = {values: spoken_names(dict(zip(_NAMES, values, strict=True))) for values in set(tags)}
+    names = pd.DataFrame([known[values] for values in tags], columns=["name", "name_latin"], index=spoken.index, dtype=object)
+    return spoken[list(keys)].join(names)
 
 
 def _road_table(features: gpd.GeoDataFrame, prefecture_code: str) -> gpd.GeoDataFrame:
@@ -184,22 +197,15 @@ def _road_table(features: gpd.GeoDataFrame, prefecture_code: str) -> gpd.GeoData
     roads = features[is_line & features["highway"].isin(list(ROAD_CLASSES)) & (features["length_m"] > 0)]
     if roads.empty:
         return empty_table(OSM_ROADS)
-    name, ref = _names(roads), roads["ref"]
-    # Distinct (class, ref, name) are far fewer than ways: the identity is worked out once for each.
-    spoken = pd.DataFrame({"highway": roads["highway"], "ref": ref, "name": name}).astype(object)
-    spoken = spoken.where(spoken.notna(), None)
-    known = {
-        key: road_identity(highway=key[0], ref=key[1], name=key[2], prefecture_code=prefecture_code)
-        for key in set(spoken.itertuples(index=False, name=None))
-    }
+    spoken = _named(roads, "highway", "ref")
+    keys = list(spoken[["highway", "ref", "name"]].itertuples(index=False, name=None))
+    known = {key: road_identity(highway=key[0], ref=key[1], name=key[2], prefecture_code=prefecture_code) for key in set(keys)}
     return as_table(
         OSM_ROADS,
         {
             "way_id": roads["feature_id"].to_numpy(),
-            "road_id": [known[key] for key in spoken.itertuples(index=False, name=None)],
-            "highway": roads["highway"].to_numpy(),
-            "name": name.to_numpy(),
-            "ref": ref.to_numpy(),
+            "road_id": [known[key] for key in keys],
+            **{name: spoken[name].to_numpy() for name in ("highway", "name", "name_latin", "ref")},
             "length_m": roads["length_m"].to_numpy(),
             "geometry": roads.geometry.to_numpy(),
         },
@@ -207,23 +213,25 @@ def _road_table(features: gpd.GeoDataFrame, prefecture_code: str) -> gpd.GeoData
 
 
 def _landmark_table(features: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    category = landmark_categories({key: features[key] for key in _LANDMARK_KEYS}, features.index)
+    category = landmark_categories({key: features[key] for key in LANDMARK_KEYS}, features.index)
     allowed = features.geometry.geom_type.isin(OSM_LANDMARKS.geometry)
     marks = features[category.notna() & allowed]
     if marks.empty:
         return empty_table(OSM_LANDMARKS)
+    names = _named(marks)
     return as_table(
         OSM_LANDMARKS,
         {
             "landmark_id": marks["feature_id"].to_numpy(),
             "category": category[marks.index].to_numpy(),
-            "name": _names(marks).to_numpy(),
+            "name": names["name"].to_numpy(),
+            "name_latin": names["name_latin"].to_numpy(),
             "area_m2": marks["area_m2"].to_numpy(),
             "geometry": marks.geometry.to_numpy(),
         },
     )
 
 
-def _tell(progress: Progress | None, done: int) -> None:
+def _tell(progress: Progress | None, done: int, areas: Mapping[str, shapely.Geometry]) -> None:
     if progress:
-        progress.tell(done, total=3, unit="steps")
+        progress.tell(done, total=len(areas) + 1, unit="steps")

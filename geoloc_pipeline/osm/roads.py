@@ -4,6 +4,11 @@
 prefecture and ref (`13:318`); else prefecture and name (`13:明治通り`); else missing, which means: not a class.
 The prefecture is the one that the extraction is for, also in its halo, so that a picture beside the border and the road it
 stands on speak of the same prefecture.
+
+A departure from DESIGN: a motorway whose ref is a bare number is an urban expressway (Shuto 3, Hanshin 3, Nagoya 3, Fukuoka
+3), which has nothing to do with national route 3 and exists once a city; it goes by prefecture and name
+(`13:首都高速3号渋谷線`), without a name by prefecture and number (`13:motorway 3`). Motorways that are numbered across the
+country have a letter (https://wiki.openstreetmap.org/wiki/Japan_tagging/Road_types).
 """
 
 from __future__ import annotations
@@ -11,9 +16,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_NATIONWIDE = frozenset({"motorway", "trunk"})
+from geoloc_pipeline.osm.names import plain_name
+
 _OFFICIAL = re.compile(r"(?:一般)?(?:国道|[都道府県]道|主要地方道)?第?(\d+)号?線?")  # 国道4号, 県道318号線, 第3号
-_LATIN_TAIL = re.compile(r"\s*\([\x00-\x7fÀ-ɏ]+\)$")  # 明治通り (Meiji-dori)
 _NATURAL = re.compile(r"\d+|\D+")
 
 
@@ -27,12 +32,13 @@ def road_identity(*, highway: str, ref: str | None, name: str | None, prefecture
         prefecture_code: JIS X 0401 of the prefecture that is extracted.
 
     Returns:
-        Such as `JP:E1`, `13:318`, `13:明治通り`, or None.
+        Such as `JP:E1`, `13:318`, `13:明治通り`, `13:motorway 3`, or None.
     """
-    route = first_route(ref)
+    route, known = first_route(ref), plain_name(name)
+    if route and highway == "motorway" and route.isdigit():
+        return f"{prefecture_code}:{known or f'motorway {route}'}"
     if route:
-        return f"JP:{route}" if highway in _NATIONWIDE else f"{prefecture_code}:{route}"
-    known = plain_name(name)
+        return f"JP:{route}" if highway in {"motorway", "trunk"} else f"{prefecture_code}:{route}"
     return f"{prefecture_code}:{known}" if known else None
 
 
@@ -62,10 +68,3 @@ def _route(part: str) -> str:
 
 def _natural_key(route: str) -> tuple[tuple[bool, int, str], ...]:
     return tuple((piece.isdigit(), int(piece) if piece.isdigit() else 0, piece) for piece in _NATURAL.findall(route))
-
-
-def plain_name(name: str | None) -> str | None:
-    """Return a name in the form in which it identifies: one width, case and blank, without a Latin tail in brackets."""
-    plain = " ".join(unicodedata.normalize("NFKC", name or "").split())
-    plain = _LATIN_TAIL.sub("", plain) or plain
-    return plain.casefold() or None

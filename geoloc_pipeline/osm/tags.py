@@ -48,8 +48,11 @@ LANDMARK_TAGS = {
 }
 """(key, value) pairs, the most telling first: an object with several of them has the category of the first."""
 
-NAME_TAGS = ("name", "name:ja", "name:ja-Latn", "name:ja_rm", "name:en")
-"""Where a name is looked for, in this order (https://wiki.openstreetmap.org/wiki/Multilingual_names#Japan)."""
+NAME_TAGS = ("name", "name:ja")
+"""Where a Japanese name is looked for, in this order (https://wiki.openstreetmap.org/wiki/Multilingual_names#Japan)."""
+
+LATIN_NAME_TAGS = ("name:ja-Latn", "name:ja_rm", "name:en")
+"""Where a name in Latin letters is looked for, in this order: readings first, then translations (same page)."""
 
 
 def tags_filter() -> dict[str, list[str]]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import shapely
 
-from geoloc_pipeline.sampling.lines import outline
-from geoloc_pipeline.sampling.roads import finished, point_ids
+from geoloc_pipeline.sampling.ground import Ground
+from geoloc_pipeline.sampling.points import points_table
 from geoloc_pipeline.sampling.spacing import SamplingSettings, landmark_spacing_m
 from geoloc_pipeline.tables import LANDMARK_POINTS, empty_table
 
@@ -52,19 +51,13 @@ def sample_landmarks(
     lone_at = shapely.get_coordinates(shapely.point_on_surface(shapes[lone]))
     spacing_m[count[row] == 1] = 0.0
     row = np.concatenate([row, lone])
-    lonlat = np.round(np.concatenate([lonlat, lone_at]), 7)
+    lonlat = np.concatenate([lonlat, lone_at])
     spacing_m = np.concatenate([spacing_m, np.zeros(len(lone))])
-    feature = landmarks["landmark_id"].to_numpy(dtype=object)[row]
-    points = pd.DataFrame({"lat": lonlat[:, 1], "lon": lonlat[:, 0], "feature_id": feature, "spacing_m": spacing_m})
-    points.insert(0, "point_id", point_ids(feature=feature, lat=lonlat[:, 1], lon=lonlat[:, 0]))
-    return finished(points[_on_ground(lonlat, towns)].drop_duplicates("point_id"))
-
-
-def _on_ground(lonlat: NDArray[np.float64], towns: gpd.GeoDataFrame) -> NDArray[np.bool_]:
     kept = np.zeros(len(lonlat), dtype=bool)
     for _, own in towns.groupby("prefecture_code", sort=True):
-        kept |= shapely.intersects_xy(outline(own.geometry.to_numpy()), lonlat[:, 0], lonlat[:, 1])
-    return kept
+        kept |= Ground(own.geometry.to_numpy()).holds(lat=lonlat[:, 1], lon=lonlat[:, 0])
+    feature = landmarks["landmark_id"].to_numpy(dtype=object)[row]
+    return points_table(LANDMARK_POINTS, lonlat=lonlat[kept], feature_id=feature[kept], spacing_m=spacing_m[kept])
 
 
 def _grid(

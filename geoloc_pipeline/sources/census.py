@@ -5,11 +5,13 @@ Licence: government standard terms 2.0, compatible with CC BY 4.0; attribution i
 Cadence: every five years; this edition was published 2023-01-04 with reference date 2020-10-01.
 Polite: one request a prefecture, once; what came is checked to be the archive before it is kept.
 Keeps: the archives as they came, under e-Stat's own names.
-Absent: a block without a name has no `town`; the Northern Territories are not surveyed.
+Absent: an archive that e-Stat says it has not is None; a block without a name has no `town`; the Northern Territories are not
+    surveyed.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 import warnings
@@ -17,20 +19,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyogrio
 import shapely
 
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError
+from geoloc_pipeline.geo.country import in_japan_box
 from geoloc_pipeline.geo.crs import JGD2011, to_wgs84
+from geoloc_pipeline.geo.municipality_codes import census_code_of
 from geoloc_pipeline.geo.prefectures import BY_CODE
-from geoloc_pipeline.sources.census_archive import SURVEY, URL, check_archive, cure_of, unpack
+from geoloc_pipeline.sources.census_archive import SURVEY, URL, check_archive, cure_of, says_there_is_none, unpack
 from geoloc_pipeline.storage.atomic import disk_errors
 from geoloc_pipeline.tables import CENSUS_TOWNS, as_table
 
 if TYPE_CHECKING:
     from geoloc_pipeline.sources.http import HttpClient
     from geoloc_pipeline.storage.progress import Progress
+
+log = logging.getLogger(__name__)
 
 SERVICE = "e-Stat"
 ATTRIBUTION = "出典：政府統計の総合窓口(e-Stat)（https://www.e-stat.go.jp/）2020年国勢調査 小地域境界データを加工して作成"
@@ -40,6 +47,12 @@ _ENCODINGS = ("cp932", "utf-8")  # e-Stat's own; the one that people save shapef
 _NO_NAME = frozenset({"", "-", "‐", "－", "―", "ー"})
 # The 2015 edition has further columns, and some of its files only these.
 _OLDER_NAMES = {"PREF": ("KEN",), "PREF_NAME": ("KEN_NAME",), "CITY_NAME": ("GST_NAME", "CSS_NAME"), "S_NAME": ("MOJI",)}
+_TEXTS = ("KEY_CODE", "PREF", "CITY", "S_AREA", "PREF_NAME", "CITY_NAME", "S_NAME")
+_COLUMNS = [*_TEXTS, "HCODE", "JINKO", *(name for names in _OLDER_NAMES.values() for name in names)]  # of some 30
+
+
+class _NoArchiveError(Exception):
+    """What came says that there is none."""
 
 
 class CensusClient:
@@ -48,7 +61,7 @@ class CensusClient:
     def __init__(self, http: HttpClient) -> None:
         self._http = http
 
-    def fetch(self, prefecture_code: str, folder: Path, *, progress: Progress | None = None) -> Path:
+    def fetch(self, prefecture_code: str, folder: Path, *, progress: Progress | None = None) -> Path | None:
         """Bring a prefecture's archive; one that is already there is not fetched again.
 
         Args:
@@ -57,7 +70,8 @@ class CensusClient:
             progress: Told bytes.
 
         Returns:
-            The zip file.
+            The zip file; None when e-Stat says that it has none: by 404, or by its page for an empty search. Any other page,
+            such as that of an outage, is an error.
 
         Raises:
             SettingError: There is no such prefecture.
@@ -73,11 +87,18 @@ class CensusClient:
             return path
 
         def check(part: Path) -> None:
+            if says_there_is_none(part):
+                raise _NoArchiveError
             check_archive(part, shown=path, prefecture_code=prefecture_code)
 
         url = URL.format(code=prefecture_code)
-        self._http.download(url, path, service=SERVICE, check=check, progress=progress)
-        return path
+        try:
+            is_there = self._http.download(url, path, service=SERVICE, check=check, progress=progress, absent=frozenset({404}))
+        except _NoArchiveError:
+            is_there = False
+        if not is_there:
+            log.warning("%s has no archive of %s (%s)", SERVICE, BY_CODE[prefecture_code].key, url)
+        return path if is_there else None
 
 
 def read_towns(zip_path: Path) -> pd.DataFrame:
@@ -86,16 +107,21 @@ def read_towns(zip_path: Path) -> pd.DataFrame:
     A block that the archive draws in several rows (KIGO_E E1, E2, …) is one row here, its people summed. Water is left out.
     Rows without a name stay, with `town` missing; their KEY_CODE can be just a prefecture's, so their code is made of
     municipality and S_AREA instead. cp932 and UTF-8 are told apart by the names themselves; any other encoding is an error.
+    Outlines that cross themselves are mended; blocks that overlap or leave gaps stay as they are drawn, for only a place asks
+    which block it lies in. A row without outline, or with a corner that is NaN or outside Japan, is left out and told in the
+    log. Codes are those of the 2020 census: a ward of a later edition that merely got another code has its former one (see
+    `geo.municipality_codes`); one that was made of several has its own.
 
     Args:
         zip_path: As fetched, for a prefecture or a municipality, of the 2020 or the 2015 edition, in any reference system.
 
     Returns:
-        `tables.CENSUS_TOWNS`, in code order.
+        `tables.CENSUS_TOWNS`, in code order; the same whatever the order of the archive's rows.
 
     Raises:
         MissingInputError: The archive is not there.
-        BadSourceFileError: It is no archive of town blocks, is spoilt, in an unknown encoding, or names a file outside itself.
+        BadSourceFileError: It is no archive of town blocks, is spoilt, in an unknown encoding, names a file outside itself, or
+            none of its outlines lies in Japan, as when latitude and longitude are exchanged.
         HomeError: There is no room to unpack it.
     """
     if not zip_path.is_file():
@@ -105,7 +131,37 @@ def read_towns(zip_path: Path) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(prefix="census-") as scratch, disk_errors(Path(scratch)):
         shapes = unpack(zip_path, Path(scratch))
         rows = pd.concat([_read_shapes(path, archive=zip_path) for path in shapes], ignore_index=True)
-    return _dissolve(_with_codes(rows[rows["hcode"] != WATER_HCODE]))
+    return _dissolve(_with_codes(_drawn(rows[rows["hcode"] != WATER_HCODE], archive=zip_path)))
+
+
+def _drawn(rows: pd.DataFrame, *, archive: Path) -> pd.DataFrame:
+    """Return the rows that are drawn as an area in the box around Japan, corner by corner, and their outlines mended.
+
+    Raises:
+        BadSourceFileError: None is.
+    """
+    outlines = rows["geometry"].to_numpy()
+    corners, owner = shapely.get_coordinates(outlines, return_index=True)
+    lon, lat = corners.T
+    is_outside = ~in_japan_box(lat=lat, lon=lon)  # NaN is outside as well
+    is_good = np.isin(np.arange(len(rows)), owner) & ~np.isin(np.arange(len(rows)), owner[is_outside])
+    if not is_good.any():
+        is_swapped = len(corners) > 0 and in_japan_box(lat=lon, lon=lat).mean() > 0.5
+        reason = "it draws no block of land" if len(corners) == 0 else "not one of its outlines lies in Japan"
+        raise BadSourceFileError(
+            path=archive,
+            reason="its latitudes and longitudes are exchanged" if is_swapped else reason,
+            cure=("write it with x = longitude and y = latitude, or " if is_swapped else "") + cure_of(archive),
+        )
+    mended = np.full(len(rows), None, dtype=object)
+    mended[is_good] = _polygons(outlines[is_good])
+    is_good = ~shapely.is_missing(mended)
+    if not is_good.all():
+        log.warning(
+            "%s: %d of %d outlines are empty, not finite or outside Japan and were left out, such as that of KEY_CODE %s",
+            archive.name, int((~is_good).sum()), len(rows), rows["key_code"][~is_good].iloc[0],
+        )  # fmt: skip
+    return rows.assign(geometry=mended)[is_good]
 
 
 def _read_shapes(path: Path, *, archive: Path) -> pd.DataFrame:
@@ -114,7 +170,7 @@ def _read_shapes(path: Path, *, archive: Path) -> pd.DataFrame:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's, of characters that do not fit: judged below
-                frame = pyogrio.read_dataframe(path, encoding=encoding, use_arrow=False)
+                frame = pyogrio.read_dataframe(path, encoding=encoding, columns=_COLUMNS, use_arrow=False)
         except UnicodeDecodeError:
             continue
         except pyogrio.errors.DataSourceError as error:
@@ -140,7 +196,7 @@ def _is_japanese(rows: pd.DataFrame) -> bool:
 
 
 def _renamed(frame: gpd.GeoDataFrame, *, archive: Path) -> pd.DataFrame:
-    texts = {name: _text(frame, name) for name in ("KEY_CODE", "PREF", "CITY", "S_AREA", "PREF_NAME", "CITY_NAME", "S_NAME")}
+    texts = {name: _text(frame, name) for name in _TEXTS}
     lacking = [name for name in ("KEY_CODE", "PREF", "PREF_NAME") if texts[name] is None or texts[name].isna().all()]
     if lacking:
         reason = f"its .dbf has no {' and no '.join(lacking)}: these are no census blocks"
@@ -191,19 +247,23 @@ def _with_codes(rows: pd.DataFrame) -> pd.DataFrame:
     """Add `municipality_code` and `town_code`."""
     city = rows["city_code"].map(lambda code: str(code).zfill(3) if code is not None and not pd.isna(code) else "000")
     area = rows["area_code"].map(lambda code: str(code).zfill(6) if code is not None and not pd.isna(code) else "000000")
-    municipality_code = rows["prefecture_code"] + city
-    is_block = rows["town"].notna() & (rows["key_code"].str.len() > 5)  # 2 or 5 digits name a prefecture or municipality only
-    town_code = rows["key_code"].where(is_block, municipality_code + area)
+    municipality_code = (rows["prefecture_code"] + city).map(census_code_of)
+    key_code = rows["key_code"].str[:5].map(census_code_of) + rows["key_code"].str[5:]
+    is_block = rows["town"].notna() & (key_code.str.len() > 5)  # 2 or 5 digits name a prefecture or municipality only
+    town_code = key_code.where(is_block, municipality_code + area)
     return rows.assign(municipality_code=municipality_code, town_code=town_code)
 
 
 def _dissolve(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a block: the rows of a block joined, what is broken in them mended."""
-    rows = rows.assign(geometry=_polygons(rows["geometry"].to_numpy()))
-    rows = rows[[geometry is not None and not geometry.is_empty for geometry in rows["geometry"]]]
+    """Return one row a block: the rows of a block joined. Its names are those of the row with most people."""
+    rows = rows.assign(wkb=shapely.to_wkb(rows["geometry"].to_numpy()))
+    rows = rows.sort_values(["town_code", "population", "wkb"], ascending=[True, False, True])  # not as they came
     blocks = rows.groupby("town_code", sort=True)
     first = blocks[["town", "municipality_code", "municipality", "prefecture_code", "prefecture"]].first()
-    outlines = blocks["geometry"].agg(lambda parts: _united(list(parts)))
+    outlines = rows.drop_duplicates("town_code").set_index("town_code")["geometry"]
+    in_parts = rows[rows["town_code"].duplicated(keep=False)]
+    for code, parts in in_parts.groupby("town_code")["geometry"]:
+        outlines[code] = _polygons([shapely.union_all(parts.to_numpy())])[0]
     return as_table(
         CENSUS_TOWNS,
         {
@@ -215,12 +275,11 @@ def _dissolve(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _united(parts: list[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else _polygons([shapely.union_all(parts)])[0]
-
-
 def _polygons(geometries: Any) -> list[Any]:
-    """Return the geometries valid and flat, and of a mended one only its areas (mending can leave lines and points)."""
+    """Return the geometries valid and flat, and of a mended one only its areas (mending can leave lines and points).
+
+    One that has no area is None.
+    """
     mended = shapely.make_valid(shapely.force_2d(geometries))
     areas = []
     for geometry in mended:

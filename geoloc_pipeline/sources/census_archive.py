@@ -18,6 +18,11 @@ URL = (
 
 _PARTS = (".shp", ".shx", ".dbf", ".prj")
 _LARGEST_UNPACKED_BYTES = 4 * 2**30
+_LARGEST_PAGE_BYTES = 2**20
+# 該当するデータはありません: what the search says that finds nothing. A page of an outage says something else.
+_NOTHING_FOUND = re.compile(
+    r"該当(?:する)?(?:境界|統計)?(?:データ|ファイル)[^。<]{0,20}(?:ありません|見つかりません|存在しません)"
+)
 
 
 def cure_of(path: Path, prefecture_code: str = "") -> str:
@@ -25,6 +30,14 @@ def cure_of(path: Path, prefecture_code: str = "") -> str:
     code = prefecture_code or (found[1] if (found := re.search(r"DDSWC(\d{2})", path.name)) else "")
     which = f"prefecture {code} ({BY_CODE[code].name})" if code in BY_CODE else "its prefecture"
     return f"remove it and fetch {which} again, or download it by hand: {URL.format(code=code or 'CODE')}"
+
+
+def says_there_is_none(path: Path) -> bool:
+    """Return whether what came is e-Stat's page that says that it has no such archive."""
+    if path.stat().st_size > _LARGEST_PAGE_BYTES or zipfile.is_zipfile(path):
+        return False
+    page = path.read_bytes()
+    return any(_NOTHING_FOUND.search(page.decode(encoding, "replace")) for encoding in ("utf-8", "cp932"))
 
 
 def check_archive(path: Path, *, shown: Path, prefecture_code: str = "") -> list[str]:

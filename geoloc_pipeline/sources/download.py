@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from geoloc_pipeline.errors import ChecksumMismatchError, HomeError, SourceRefusedError
 from geoloc_pipeline.sources.http import PASSING, PassingFaultError, retry_after_s
@@ -39,7 +39,8 @@ def download_file(
     md5: str | None = None,
     check: Callable[[Path], None] | None = None,
     progress: Progress | None = None,
-) -> None:
+    absent: frozenset[int] = frozenset(),
+) -> bool:
     """Bring a file to `path`, whole and verified or not at all.
 
     Faults on the way cost only what has not arrived yet: the next try, or the next run, goes on from there.
@@ -52,6 +53,10 @@ def download_file(
         md5: What the file must have, in hexadecimal; None: unknown.
         check: Raises when the arrived file (still under another name) is not what it should be.
         progress: Told bytes.
+        absent: Statuses that mean "nothing there".
+
+    Returns:
+        Whether there is such a file.
 
     Raises:
         ChecksumMismatchError: The file arrived whole with another md5, also when fetched anew; it is removed.
@@ -62,12 +67,14 @@ def download_file(
     part = path.with_name(f"{path.name}.part")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        was_resumed = _bring(client, url, part, service=service, progress=progress)
-        found = _md5(part) if md5 else None
+        was_resumed = part.exists()
+        if not _bring(client, url, part, service=service, progress=progress, absent=absent):
+            return False
+        found = md5_of(part) if md5 else None
         if found != md5 and was_resumed:  # the beginning was spoilt on an earlier day: once more, from the start
             _forget(part)
             _bring(client, url, part, service=service, progress=progress)
-            found = _md5(part)
+            found = md5_of(part)
         if md5 and found != md5:
             _forget(part)
             raise ChecksumMismatchError(path=path, expected=md5, actual=str(found))
@@ -77,6 +84,7 @@ def download_file(
             os.fsync(stream.fileno())
         part.replace(path)
         _forget(part)
+    return True
 
 
 def _check_or_forget(check: Callable[[Path], None], part: Path) -> None:
@@ -89,44 +97,56 @@ def _check_or_forget(check: Callable[[Path], None], part: Path) -> None:
             _forget(part)  # resumed, it would only fail its check again
 
 
-def _bring(client: HttpClient, url: str, part: Path, *, service: str, progress: Progress | None) -> bool:
-    """Fill `part` to the end; return whether its beginning had been there before."""
-    was_resumed = part.exists()
+def _bring(
+    client: HttpClient,
+    url: str,
+    part: Path,
+    *,
+    service: str,
+    progress: Progress | None,
+    absent: frozenset[int] = frozenset(),
+) -> bool:
+    """Fill `part` to the end; return whether there is such a file."""
 
-    def go_on() -> None:
+    def go_on() -> bool:
         had_bytes = _size(part)
         try:
-            _continue(client, url, part, service=service, progress=progress)
+            return _continue(client, url, part, service=service, progress=progress, absent=absent)
         except PassingFaultError as fault:
             raise PassingFaultError(str(fault), wait_s=fault.wait_s, has_gained=_size(part) > had_bytes) from None
 
-    client.patiently(go_on, service=service, shown=client.shown(url))
-    return was_resumed
+    return client.patiently(go_on, service=service, shown=client.shown(url))
 
 
-def _continue(client: HttpClient, url: str, part: Path, *, service: str, progress: Progress | None) -> None:
+def _continue(
+    client: HttpClient, url: str, part: Path, *, service: str, progress: Progress | None, absent: frozenset[int]
+) -> bool:
     have, version = _size(part), _version(part)
     headers = {"Accept-Encoding": "identity"}
     if have and version:
         headers |= {"Range": f"bytes={have}-", "If-Range": version["validator"]}
     with client.stream(url, headers=headers) as response:
         whole = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("content-range", ""))
+        if response.status_code in absent:
+            return False
         if response.status_code == 416 and whole and whole[2] == str(have):
-            return  # everything was there already
+            return True  # everything was there already
         if response.status_code == 206 and whole and whole[1] == str(have) and version:
             total = int(whole[2]) if whole[2] != "*" else None
         elif response.status_code == 200:
             have, total = 0, _length(response)
             _forget(part)
-            _remember(part, response)
         elif response.status_code in {206, 416}:
             _forget(part)  # an answer to another question than ours: start anew
             raise PassingFaultError(f"HTTP {response.status_code} with Content-Range {response.headers.get('content-range')!r}")
         else:
-            _give_up_or_wait(client, response, service=service)
+            give_up_or_wait(client, response, service=service)
         if total is not None:
-            _check_space(part, total - have)
+            check_space(part.parent, total - have)
+        if have == 0:
+            _remember(part, response)
         _append(response, part, have=have, total=total, progress=progress)
+    return True
 
 
 def _append(response: httpx.Response, part: Path, *, have: int, total: int | None, progress: Progress | None) -> None:
@@ -145,7 +165,18 @@ def _append(response: httpx.Response, part: Path, *, have: int, total: int | Non
         raise PassingFaultError(f"only {have} of {total} bytes came")
 
 
-def _give_up_or_wait(client: HttpClient, response: httpx.Response, *, service: str) -> None:
+def give_up_or_wait(client: HttpClient, response: httpx.Response, *, service: str) -> NoReturn:
+    """Raise what an answer that is not the file calls for.
+
+    Args:
+        client: Who asked.
+        response: The answer, its body still to come.
+        service: Name of the service, for messages.
+
+    Raises:
+        PassingFaultError: Asking again may help.
+        SourceRefusedError: It will not.
+    """
     status = response.status_code
     if status in PASSING:
         raise PassingFaultError(f"HTTP {status}", wait_s=retry_after_s(response.headers))
@@ -156,12 +187,24 @@ def _give_up_or_wait(client: HttpClient, response: httpx.Response, *, service: s
     )
 
 
-def _check_space(part: Path, missing_bytes: int) -> None:
-    free_bytes = shutil.disk_usage(part.parent).free
-    if missing_bytes + _SPARE_BYTES > free_bytes:
+def check_space(folder: Path, missing_bytes: int) -> None:
+    """Raise unless so many bytes fit into a folder, with 64 MiB to spare.
+
+    Args:
+        folder: Where they shall go; it exists.
+        missing_bytes: How many are to come.
+
+    Raises:
+        HomeError: They do not fit; nothing was written.
+    """
+    free_bytes, needed_bytes = shutil.disk_usage(folder).free, missing_bytes + _SPARE_BYTES
+    if needed_bytes > free_bytes:
         raise HomeError(
-            home=part.parent,
-            reason=f"{missing_bytes:,} bytes are to come and only {free_bytes:,} are free",
+            home=folder,
+            reason=(
+                f"{needed_bytes:,} bytes are needed ({missing_bytes:,} are to come, the rest is left free) "
+                f"and only {free_bytes:,} are free"
+            ),
             cure="free some space or set GEOLOC_HOME to a folder on another disk, then run the same step again",
         )
 
@@ -196,6 +239,7 @@ def _length(response: httpx.Response) -> int | None:
     return int(said) if said.isdigit() else None
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """Return the md5 of a file in hexadecimal; it is read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

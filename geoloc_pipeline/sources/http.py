@@ -208,11 +208,12 @@ class HttpClient:
         md5: str | None = None,
         check: Callable[[Path], None] | None = None,
         progress: Progress | None = None,
-    ) -> None:
+        absent: frozenset[int] = frozenset(),
+    ) -> bool:
         """Bring a file to `path`, whole and verified or not at all; see `sources.download.download_file`."""
         from geoloc_pipeline.sources.download import download_file
 
-        download_file(self, url, path, service=service, md5=md5, check=check, progress=progress)
+        return download_file(self, url, path, service=service, md5=md5, check=check, progress=progress, absent=absent)
 
     def shown(self, url: str, params: Mapping[str, str] | None = None) -> str:
         """Return a URL as it may be shown: without secrets."""

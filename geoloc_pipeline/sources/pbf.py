@@ -7,6 +7,7 @@ Format: https://wiki.openstreetmap.org/wiki/PBF_Format.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 import osmium
@@ -69,22 +70,44 @@ def read_replication(path: Path) -> tuple[int, datetime | None]:
         Sequence, and until when edits are in the dump (UTC).
 
     Raises:
-        BadSourceFileError: osmium cannot read the header.
+        BadSourceFileError: Its header cannot be read.
     """
+    with path.open("rb") as stream:
+        return _replication(stream, shown=path)
+
+
+def replication_in(start: bytes, *, shown: Path | str) -> tuple[int, datetime | None]:
+    """Return the same as `read_replication` of a dump of which only the first bytes are there.
+
+    Args:
+        start: The first bytes of the file; Geofabrik's headers end within the first 300.
+        shown: The file's name in messages.
+
+    Returns:
+        Sequence, and until when edits are in the dump (UTC).
+
+    Raises:
+        BadSourceFileError: It is no OSM PBF file, or `start` ends before its header does.
+    """
+    return _replication(BytesIO(start), shown=shown)
+
+
+def _replication(stream: BinaryIO, *, shown: Path | str) -> tuple[int, datetime | None]:
+    _, blob_bytes, header_bytes = _blob(stream, shown=shown, position=0, cure=_CURE)
+    stream.seek(0)
+    first = stream.read(4 + header_bytes + blob_bytes)  # by itself a whole PBF without data
     try:
-        with osmium.io.Reader(osmium.io.File(str(path), "pbf"), osmium.osm.osm_entity_bits.NOTHING) as reader:
+        nothing = osmium.osm.osm_entity_bits.NOTHING
+        with osmium.io.Reader(osmium.io.FileBuffer(first, "pbf"), nothing) as reader:
             header = reader.header()
-            said, number = (
-                header.get("osmosis_replication_timestamp", ""),
-                header.get("osmosis_replication_sequence_number", ""),
-            )
     except RuntimeError as error:
-        raise BadSourceFileError(path=path, reason=f"its header cannot be read ({error})", cure=_CURE) from error
+        raise BadSourceFileError(path=shown, reason=f"its header cannot be read ({error})", cure=_CURE) from error
+    said, number = (header.get(f"osmosis_replication_{name}", "") for name in ("timestamp", "sequence_number"))
     timestamp = datetime.fromisoformat(said).astimezone(UTC) if said else None
     return (int(number) if number.isdigit() else 0), timestamp
 
 
-def _blob(stream: BinaryIO, *, shown: Path, position: int, cure: str) -> tuple[bytes, int, int]:
+def _blob(stream: BinaryIO, *, shown: Path | str, position: int, cure: str) -> tuple[bytes, int, int]:
     # returns kind, size of the blob, size of its header
     header_bytes = int.from_bytes(stream.read(4), "big")
     header = stream.read(header_bytes) if 0 < header_bytes <= _LARGEST_HEADER_BYTES else b""

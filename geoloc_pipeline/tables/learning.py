@@ -26,6 +26,7 @@ LABELLED_IMAGES = TableContract(
         PREFECTURE_CODE,
         Column("municipality_code", "string", "JIS X 0402 of the block the picture lies in", nullable=True),
         Column("town_code", "string", "town block; missing where the census names none", nullable=True),
+        Column("town_distance_m", "float64", "outside that block, metres: 0 in it, up to 100 just off the shore", low=0),
         Column("road_id", "string", "nearest road within 20 m", nullable=True),
         Column("road_distance_m", "float64", "to that road, metres", nullable=True, low=0),
         Column("landmark_id", "string", "nearest landmark within 20 m", nullable=True),
@@ -43,7 +44,7 @@ DATASET_SPLITS = TableContract(
     columns=(
         _IMAGE_ID,
         Column("split", "string", "train, val or test", among=SPLITS),
-        Column("split_group", "string", "pictures that share a capture group or a place"),
+        Column("split_group", "string", "pictures linked by capture groups and places; named after a capture group"),
         Column("municipality_code", "string", "the stratum", nullable=True),
     ),
     key=("image_id",),

@@ -27,6 +27,8 @@ _IMAGE_COLUMNS = (
         low=-180,
         high=180,
     ),
+    Column("point_id", "string", "the sample point that it serves or last served; missing for photo sets", nullable=True),
+    Column("is_wanted", "bool", "false: its sample point has vanished from the map; the picture stays in use"),
     Column(
         "views",
         "string",

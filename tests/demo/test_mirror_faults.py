@@ -41,6 +41,11 @@ def test_a_fault_strikes_only_where_it_was_told(failing: Any) -> None:
     assert client.get(STATE).status_code == 500
 
 
+def test_a_fault_of_a_file_leaves_its_checksum_alone(failing: Any) -> None:
+    client = failing(Fault("server_error", ending=".osm.pbf", times=FOREVER))
+    assert [client.get(url).status_code for url in (DUMP, DUMP + ".md5", STATE)] == [500, 200, 200]
+
+
 def test_a_wrong_checksum_spoils_only_checksums(failing: Any) -> None:
     client = failing(Fault("wrong_md5"))
     body = client.get(DUMP).content

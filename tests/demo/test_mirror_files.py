@@ -41,6 +41,12 @@ def test_a_download_can_be_resumed(client: httpx.Client) -> None:
     assert client.get(url, headers={"Range": f"bytes={len(whole.content)}-"}).status_code == 416
 
 
+def test_the_first_bytes_of_the_latest_dump_come_by_a_range(client: httpx.Client, world: Path) -> None:
+    answer = client.get(f"{GEOFABRIK}/asia/japan/kanto-latest.osm.pbf", headers={"Range": "bytes=0-99"}, follow_redirects=True)
+    assert answer.status_code == 206
+    assert answer.content == (world / "geofabrik/asia/japan/kanto-260903.osm.pbf").read_bytes()[:100]
+
+
 def test_state_and_index_are_plain_files(client: httpx.Client) -> None:
     assert "sequenceNumber=4867" in client.get(f"{GEOFABRIK}/asia/japan/kanto-updates/state.txt").text
     assert client.get(f"{GEOFABRIK}/index-v1.json").json()["type"] == "FeatureCollection"

@@ -46,6 +46,7 @@ def report_data(**changes: object) -> ReportData:
         summary="90 pictures",
         estimates=pd.concat([mode, estimates("centroid", 0.3), baseline]),
         default_readout="mode",
+        pictures=pd.DataFrame({"lat": mode["true_lat"], "lon": mode["true_lon"], "prefecture_code": list(CODES.values())}),
         counts={"roads": 1830, "classes: 市区町村": 24},
         seconds={"osm_dump": 1.2, "geolocation_model": 95.0},
         losses=pd.DataFrame({"epoch": [1, 2, 3], "training": [3.0, 2.0, 1.5], "validation": [3.1, 2.4, np.nan]}),
@@ -103,6 +104,7 @@ def test_the_headline_is_the_default_read_outs():
     for words in (
         "Mean position",
         "Density mode",
+        "Where the pictures are",
         "1,830",
         "1 min 35 s",
         "Calibrated on 300",
@@ -115,7 +117,16 @@ def test_the_headline_is_the_default_read_outs():
 def test_what_was_not_measured_is_not_on_the_page():
     bare = ReportData(title="t", summary="s", estimates=estimates("mode", 0.1, has_regions=False), default_readout="mode")
     text = Page(report_html(bare)).text
-    for words in ("Training", "Prefectures and bias", "Leaks", "Where the time went", "Heads", "regions be trusted", "Made of"):
+    for words in (
+        "Training",
+        "Prefectures and bias",
+        "Leaks",
+        "Where the time went",
+        "Heads",
+        "regions be trusted",
+        "Made of",
+        "Where the pic",
+    ):
         assert words not in text
     assert "nan" not in text.lower()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoloc_pipeline.geo.sphere import MEAN_EARTH_RADIUS_M, destination, distance_m, spherical_mean, unit_vectors
+from geoloc_pipeline.geo.sphere import MEAN_EARTH_RADIUS_M, destination, distance_m, spherical_mean, step_m, unit_vectors
 
 LAT, LON = st.floats(-89, 89), st.floats(-180, 180)
 
@@ -54,3 +54,12 @@ def test_a_heavy_place_pulls_the_mean_to_itself() -> None:
 
 def test_places_that_cancel_each_other_give_the_first() -> None:
     assert spherical_mean(lat=[0, 0], lon=[0, 180]) == pytest.approx((0, 0))
+
+
+@given(st.floats(-80, 80), st.floats(-180, 180), st.floats(-1, 1), st.floats(-1, 1))
+def test_short_steps_are_geodesic_to_a_millionth(lat, lon, north_km, east_km):
+    to_lat, to_lon = lat + north_km * 0.009, lon + east_km * 0.009 / np.cos(np.radians(lat))
+    one, other = (np.array([value]) for value in (lat, lon)), (np.array([value]) for value in (to_lat, to_lon))
+    (lat, lon), (to_lat, to_lon) = one, other
+    exact = distance_m(lat=lat, lon=lon, to_lat=to_lat, to_lon=to_lon)
+    assert step_m(lat=lat, lon=lon, to_lat=to_lat, to_lon=to_lon) == pytest.approx(exact, rel=1e-6, abs=1e-6)

@@ -258,14 +258,13 @@ def test_two_points_never_share_a_picture(small_mapillary, shot, sample_points, 
     assert rejected[["source_image_id", "reason"]].to_numpy().tolist() == [["b", "already_taken"]]
 
 
-def test_a_new_point_costs_its_own_picture_only_and_old_shards_stay_until_told(world, sample_points, tmp_path):
-    images, _ = _collect(world, sample_points(_places(9)), tmp_path)
-    world.asked.clear()
+def test_shards_that_no_table_speaks_of_are_removed_when_told(world, sample_points, tmp_path):
+    narrow = CollectSettings(chunk_points=4, workers=2, side_px=32)
+    images, _ = _collect(world, sample_points(_places(9)), tmp_path, narrow)
     more, _ = _collect(world, sample_points(_places(10)), tmp_path)
-    assert [url for url in world.asked if "cdn" in url] == ["https://cdn.example.org/109.jpg"]
-    assert len(more) == 10
     assert all(_pictures(images, tmp_path))
-    assert remove_unused_shards(tmp_path, more) == 1
+    assert remove_unused_shards(tmp_path, more) == 3
+    assert remove_unused_shards(tmp_path, more) == 0
     assert all(_pictures(more, tmp_path))
 
 

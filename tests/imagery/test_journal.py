@@ -33,6 +33,8 @@ def _picture(number, content=None):
         "lon": 139.0,
         "requested_lat": 35.0,
         "requested_lon": 139.0,
+        "point_id": f"p{number}",
+        "is_wanted": True,
         "views": "NESW",
         "width_px": 4,
         "height_px": 1,
@@ -110,11 +112,20 @@ def test_shards_nobody_speaks_of_are_removed_and_only_those(journal):
     assert remove_unused_shards(journal.folder, kept) == 1
     assert journal.read("kept") is not None
     assert journal.read("unused") is None
-    assert sorted(path.name for path in journal.folder.iterdir()) == [
+    assert sorted(path.name for path in journal.folder.iterdir() if path.name != ".lock") == [
         "kept.manifest.parquet",
         "kept.rejected.parquet",
         "kept.tar",
     ]
+
+
+def test_nothing_is_removed_while_a_collector_is_at_work(journal):
+    kept, _ = journal.write("kept", [_picture(1)], [])
+    journal.write("of_another_run", [_picture(2)], [])
+    with journal.held():
+        assert remove_unused_shards(journal.folder, kept) == 0
+    assert journal.read("of_another_run") is not None
+    assert remove_unused_shards(journal.folder, kept) == 1
 
 
 def test_a_second_collector_waits_and_leftovers_are_cleared(journal, tmp_path):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
+import pandas as pd
 import pyproj
 import pytest
 import shapely
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoloc_pipeline.labels.nearby import label_images
+from geoloc_pipeline.sources.census import read_towns
 from geoloc_pipeline.tables import (
     CENSUS_TOWNS,
     LABELLED_IMAGES,
@@ -58,6 +58,7 @@ def roads_of(rows):
             "road_id": [road for road, _ in rows],
             "highway": ["residential"] * n,
             "name": [None] * n,
+            "name_latin": [None] * n,
             "ref": [None] * n,
             "length_m": [1.0] * n,
             "geometry": [shape for _, shape in rows],
@@ -73,6 +74,7 @@ def landmarks_of(rows):
             "landmark_id": [name for name, _ in rows],
             "category": ["leisure=park"] * n,
             "name": [None] * n,
+            "name_latin": [None] * n,
             "area_m2": [0.0] * n,
             "geometry": [shape for _, shape in rows],
         },
@@ -85,28 +87,6 @@ LAND = towns_of([("13101001001", "見本町", shapely.box(LON - 0.5, LAT - 0.5, 
 def pictures(images_of, places):
     lon, lat = np.array([spot(*place) for place in places]).T
     return images_of([f"i{number:04d}" for number in range(len(places))], lat, lon)
-
-
-def true_distance_m(lon, lat, shape):
-    """The geodesic distance to a line or point, by closing in on the nearest place of each of its segments."""
-    if shape.geom_type == "Polygon":
-        if shape.contains(shapely.Point(lon, lat)):
-            return 0.0
-        shape = shape.exterior
-    corners = np.array(shape.coords)
-    if len(corners) == 1:
-        return GEOD.inv(lon, lat, *corners[0])[2]
-    best = np.inf
-    for start, end in pairwise(corners):
-        low, high = 0.0, 1.0
-        for _ in range(8):
-            shares = np.linspace(low, high, 33)
-            along = start + (end - start) * shares[:, None]
-            away = GEOD.inv(np.full(33, lon), np.full(33, lat), along[:, 0], along[:, 1])[2]
-            nearest = int(np.argmin(away))
-            best = min(best, away[nearest])
-            low, high = shares[max(nearest - 1, 0)], shares[min(nearest + 1, 32)]
-    return best
 
 
 places = st.lists(st.tuples(st.integers(-60, 60), st.integers(-60, 60)), min_size=1, max_size=6)
@@ -128,7 +108,7 @@ def check_against(found_id, found_m, distances):
 
 @settings(deadline=None, max_examples=12)
 @given(places, st.lists(road, max_size=5))
-def test_the_road_is_the_one_an_exhaustive_search_on_the_ellipsoid_finds(images_of, spots, drawn):
+def test_the_road_is_the_one_an_exhaustive_search_on_the_ellipsoid_finds(images_of, true_distance_m, spots, drawn):
     roads = [(road_id, shapely.LineString([spot(*p) for p in corners])) for road_id, corners in drawn]
     labelled = label_images([pictures(images_of, spots)], LAND, roads_of(roads), NO_LANDMARKS, prefecture_code="13")
     check_table(LABELLED_IMAGES, labelled)
@@ -143,7 +123,7 @@ def test_the_road_is_the_one_an_exhaustive_search_on_the_ellipsoid_finds(images_
 
 @settings(deadline=None, max_examples=12)
 @given(places, st.lists(st.tuples(st.booleans(), line), max_size=5))
-def test_the_landmark_is_the_one_an_exhaustive_search_on_the_ellipsoid_finds(images_of, spots, drawn):
+def test_the_landmark_is_the_one_an_exhaustive_search_on_the_ellipsoid_finds(images_of, true_distance_m, spots, drawn):
     marks = []
     for number, (is_area, corners) in enumerate(drawn):
         shape = shapely.LineString([spot(*p) for p in corners]).convex_hull
@@ -203,37 +183,113 @@ def test_a_picture_inside_a_landmark_is_at_distance_zero(images_of):
     assert labelled[["landmark_id", "landmark_distance_m"]].to_numpy().tolist() == [["way/1", 0.0]]
 
 
-BLOCKS = towns_of([
+OURS = towns_of([
     ("13101001002", "東町", shapely.box(LON, LAT, LON + 0.01, LAT + 0.01)),
     ("13101001001", None, shapely.box(LON - 0.01, LAT, LON, LAT + 0.01)),
-    ("14101001001", "隣町", shapely.box(LON - 0.01, LAT - 0.01, LON + 0.01, LAT)),
 ])  # fmt: skip
+THEIRS = towns_of([("14101001001", "隣町", shapely.box(LON - 0.01, LAT - 0.01, LON + 0.01, LAT))])
+
+
+def labels_of(images, own, others=(), **more):
+    code = own["prefecture_code"].iloc[0]
+    more = {"neighbours": (lambda: others) if others else None, **more}
+    return label_images(images, own, NO_ROADS, NO_LANDMARKS, prefecture_code=code, **more)
 
 
 @pytest.mark.parametrize(
-    ("east_m", "north_m", "municipality", "town"),
+    ("east_m", "north_m", "municipality", "town", "away_m"),
     [
-        (100, 100, "13101", "13101001002"),
-        (-100, 100, "13101", None),  # the census names no town there
-        (0, 100, "13101", None),  # on the line between two blocks: the smaller code
-        (100, 1110 + 90, "13101", "13101001002"),  # just off the shore
-        (100, 1110 + 110, None, None),  # at sea
-        (100, -50, None, None),  # in the neighbouring prefecture, though near our block
+        (100, 100, "13101", "13101001002", 0),
+        (-100, 100, "13101", None, 0),  # the census names no town there
+        (0, 100, "13101", None, 0),  # on the line between two blocks: the smaller code
+        (100, 1109.6 + 90, "13101", "13101001002", 90),  # just off the shore
+        (100, 1109.6 + 110, None, None, None),  # at sea
+        (100, -50, None, None, None),  # in the neighbouring prefecture, though near our block
     ],
 )
-def test_a_picture_lies_in_its_block(images_of, east_m, north_m, municipality, town):
-    labelled = label_images([pictures(images_of, [(east_m, north_m)])], BLOCKS, NO_ROADS, NO_LANDMARKS, prefecture_code="13")
+def test_a_picture_lies_in_its_block(images_of, east_m, north_m, municipality, town, away_m):
+    labelled = labels_of([pictures(images_of, [(east_m, north_m)])], OURS, [THEIRS])
+    check_table(LABELLED_IMAGES, labelled)
     got = labelled[["municipality_code", "town_code"]].astype(object).where(labelled.notna(), None).to_numpy().tolist()
     assert got == ([] if municipality is None else [[municipality, town]])
+    assert labelled["town_distance_m"].to_list() == ([] if away_m is None else [pytest.approx(away_m, abs=1)])
+
+
+corner_m = st.integers(-30, 30).map(lambda tens: tens * 10)
+block_m = st.tuples(corner_m, corner_m, st.sampled_from([40, 110, 250]), st.sampled_from([40, 110, 250]))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(corner_m, corner_m), min_size=1, max_size=6), st.lists(block_m, min_size=2, max_size=7))
+def test_blocks_that_overlap_or_leave_gaps_are_decided_as_an_exhaustive_search_decides(
+    images_of, true_distance_m, spots, drawn
+):
+    """Blocks of three prefectures, dropped anywhere: each prefecture, knowing the others, finds the oracle's block."""
+    rows = []
+    for number, (west, south, width, height) in enumerate(drawn):
+        ring = [(west, south), (west + width, south), (west + width, south + height), (west, south + height)]
+        rows.append((f"{13 + number % 3}101{number:06d}", "町", shapely.Polygon([spot(*place) for place in ring])))
+    towns = {code: towns_of([row for row in rows if row[0][:2] == code]) for code in sorted({row[0][:2] for row in rows})}
+    images = pictures(images_of, spots)
+    owners = dict.fromkeys(images["image_id"], 0)
+    for code, own in towns.items():
+        others = [table for other, table in towns.items() if other != code]
+        found = labels_of([images], own, others).set_index("image_id")
+        for image in images.itertuples():
+            away = {row[0]: round(true_distance_m(image.lon, image.lat, row[2]), 3) for row in rows}
+            ours = {block: metres for block, metres in away.items() if block[:2] == code}
+            nearest = min(ours, key=lambda block: (ours[block], block))
+            contested = min(away.values()) if ours[nearest] > 0 else 0.0
+            rivals = {block: metres for block, metres in away.items() if metres <= contested + 0.002}
+            if image.image_id in found.index:
+                owners[image.image_id] += ours[nearest] > 0
+                row = found.loc[image.image_id]
+                assert row["town_distance_m"] == pytest.approx(ours[row["town_code"]], abs=0.0015)
+                assert ours[row["town_code"]] <= min(ours[nearest], 100) + 0.0015
+                assert row["town_code"] == nearest or ours[row["town_code"]] > 0
+                assert ours[nearest] == 0 or row["town_code"] in rivals
+            else:
+                assert ours[nearest] > 99.998 or not set(rivals) <= {nearest}
+    assert max(owners.values()) <= 1, "a picture in no block has one owner"
 
 
 def test_prefectures_share_photo_sets_without_sharing_pictures(images_of):
     dice = np.random.default_rng(5)
     images = pictures(images_of, dice.uniform(-1300, 1300, size=(200, 2)))
-    ours, theirs = (label_images([images], BLOCKS, NO_ROADS, NO_LANDMARKS, prefecture_code=code) for code in ("13", "14"))
+    ours, theirs = labels_of([images], OURS, [THEIRS]), labels_of([images], THEIRS, [OURS])
     assert set(ours["image_id"]).isdisjoint(theirs["image_id"])
-    inside = shapely.dwithin(shapely.union_all(BLOCKS.geometry.to_numpy()), images.geometry.to_numpy(), 0.0)
+    land = shapely.union_all([*OURS.geometry, *THEIRS.geometry])
+    inside = shapely.intersects(land, images.geometry.to_numpy())
     assert set(images["image_id"][inside]) <= set(ours["image_id"]) | set(theirs["image_id"])
+    off_shore = ours["town_distance_m"] > 0
+    assert 0 < off_shore.sum() < len(ours)
+    assert ours["town_distance_m"].max() <= 100
+
+
+def test_neighbours_are_asked_once_and_only_for_a_picture_just_outside(images_of):
+    asked = []
+
+    def neighbours():
+        asked.append(True)
+        yield THEIRS
+
+    for places_m, times in (([(100, 100), (0, 5000)], 0), ([(100, -50), (200, -50), (300, 50)], 1)):
+        asked.clear()
+        labels_of([pictures(images_of, places_m)], OURS, neighbours=neighbours)
+        assert len(asked) == times
+
+
+def test_without_an_archive_of_the_neighbour_a_picture_beyond_the_border_counts_as_off_the_shore(images_of):
+    labelled = labels_of([pictures(images_of, [(100, -50)])], OURS)
+    assert labelled["town_distance_m"].to_list() == [pytest.approx(50, abs=0.1)]
+
+
+def test_pictures_without_a_position_or_outside_the_country_lie_in_no_prefecture(images_of):
+    """The tables let no such position in; should one come all the same, it says nothing about its neighbours."""
+    lon, lat = spot(100, 100)
+    wrong = [(np.nan, lon), (lat, np.nan), (lon, lat), (0.0, 0.0), (-lat, lon), (np.inf, lon), (89.9999, lon), (lat, 180.0)]
+    images = images_of([f"i{n}" for n in range(9)], [row[0] for row in wrong] + [lat], [row[1] for row in wrong] + [lon])
+    assert labels_of([images], OURS)["image_id"].to_list() == ["i8"]
 
 
 def test_order_and_repetition_say_nothing(images_of):
@@ -245,9 +301,32 @@ def test_order_and_repetition_say_nothing(images_of):
     assert once["road_id"].notna().sum() == 9
 
 
+def test_a_picture_that_comes_with_two_positions_counts_at_one_whatever_the_order(images_of):
+    here, there = images_of(["a"], [LAT], [LON]), images_of(["a"], [LAT + 2], [LON])
+    north = towns_of([("14101001001", "隣町", shapely.box(LON - 0.5, LAT + 1.5, LON + 0.5, LAT + 2.5))])
+    for images in ([here, there], [there, here]):
+        assert [len(labels_of(images, towns)) for towns in (LAND, north)] == [1, 0]
+
+
 def test_nothing_gives_an_empty_table(images_of):
     elsewhere = images_of(["a"], [0.0], [0.0])
     for images, towns in (([], LAND), ([elsewhere], LAND), ([elsewhere.iloc[:0]], LAND), ([elsewhere], LAND.iloc[:0])):
         labelled = label_images(images, towns, NO_ROADS, NO_LANDMARKS, prefecture_code="13")
         check_table(LABELLED_IMAGES, labelled)
         assert labelled.empty
+
+
+def test_real_photos_lie_in_the_municipality_that_another_source_names(shared_data):
+    """MP-16's positions, with municipalities from the administrative areas; blocks of seven wards from the census."""
+    towns = read_towns(shared_data / "tokyo" / "A002005212020DDSWC13-JGD2011.zip")
+    rows = pd.read_csv(shared_data / "geoclip" / "mp16_points_in_japan.csv", dtype={"N03_007": str})
+    photos = rows.rename(columns={"LAT": "lat", "LON": "lon"}).assign(source="mp16", capture_group="someone")
+    photos["image_id"] = [f"i{number:04d}" for number in range(len(photos))]
+    labelled = label_images([photos], towns, NO_ROADS, NO_LANDMARKS, prefecture_code="13").set_index("image_id")
+    named = photos.set_index("image_id")["N03_007"]
+    in_wards = named[named.isin(set(towns["municipality_code"]))]
+    assert len(in_wards) > 500
+    assert set(in_wards.index) <= set(labelled.index)
+    inside = labelled[labelled["town_distance_m"] == 0]
+    assert (inside["municipality_code"] == named[inside.index]).mean() > 0.98, "they differ at borders alone"
+    assert len(labelled) - len(inside) < 20, "just outside: the wards around are not in the archive"

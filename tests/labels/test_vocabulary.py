@@ -95,10 +95,32 @@ def test_sqrt_and_effective_number_lie_between_balanced_and_none(n_train):
     assert ratio("none") == ratio("logit_adjust") == 1
 
 
-def test_effective_number_is_the_formula_of_its_paper():
-    weights = class_weights(np.array([1, 1000]), weighting="effective_number")
-    expected = np.array([1.0, (1 - 0.999) / (1 - 0.999**1000)])
-    assert weights == pytest.approx(expected * 2 / expected.sum())
+@pytest.mark.parametrize(
+    ("weighting", "raw"),
+    [
+        # eq. 1, its first factor n / (C n_i): 21 pictures in 3 classes
+        ("balanced", [21 / (3 * 1), 21 / (3 * 4), 21 / (3 * 16)]),
+        ("none", [1, 1, 1]),
+        ("logit_adjust", [1, 1, 1]),
+        ("sqrt", [1 / 1, 1 / 2, 1 / 4]),
+        # Cui et al. 2019: one over 1 + b + b^2 + ... + b^(n - 1)
+        ("effective_number", [1 / sum(0.999**power for power in range(n)) for n in (1, 4, 16)]),
+    ],
+)
+def test_weights_are_those_that_a_hand_computes(weighting, raw):
+    """Classes of 1, 4 and 16 pictures; eq. 1's second factor brings the mean to 1."""
+    expected = [3 * value / sum(raw) for value in raw]
+    assert class_weights(np.array([1, 4, 16]), weighting=weighting) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_papers_weights_of_1_4_and_16_pictures_are_sevenths():
+    assert class_weights(np.array([1, 4, 16])) == pytest.approx([16 / 7, 4 / 7, 1 / 7])
+
+
+def test_val_and_test_pictures_never_count(labelled_of):
+    labelled, splits = world(labelled_of)
+    alone = build_vocabulary(labelled[(splits["split"] == "train").to_numpy()], splits, names={})
+    assert alone.equals(build_vocabulary(labelled, splits, names={}))
 
 
 def test_settings_that_cannot_work_are_told(labelled_of):

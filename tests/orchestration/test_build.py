@@ -57,7 +57,9 @@ def test_the_graph_is_the_contract(definitions: dg.Definitions) -> None:
 def test_everything_loads_and_the_jobs_are_named(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert jobs == {"refresh_dumps", "collect_photos", "refresh_prefecture", "train_and_index", "evaluate"}
+    assert jobs == {
+        "refresh_dumps", "collect_photos", "extract_prefectures", "refresh_prefecture", "train_and_index", "evaluate"
+    }  # fmt: skip
 
 
 def test_refreshing_a_prefecture_stops_before_what_needs_all_of_them(definitions: dg.Definitions) -> None:

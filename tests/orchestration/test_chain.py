@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.geo.prefectures import BY_CODE
 from geoloc_pipeline.orchestration.chain import Run, Stage, WorkerFailedError, chain_of, read_state, run_chain
 from geoloc_pipeline.orchestration.display import ChainDisplay
 from geoloc_pipeline.orchestration.world import World, choose_world, prefectures_in, read_world
@@ -19,14 +20,15 @@ from geoloc_pipeline.storage.progress import Progress
 from geoloc_pipeline.storage.receipts import write_receipt
 
 
-def test_every_asset_runs_once_for_each_of_its_partitions_after_what_it_needs() -> None:
+@pytest.mark.parametrize("codes", [["47", "13"], ["14", "47", "13", "15", "08", "12"]])
+def test_every_asset_runs_once_for_each_of_its_partitions_after_what_it_needs(codes: list[str]) -> None:
     from geoloc_pipeline.definitions import defs
 
     upstream = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
         for spec in defs().resolve_all_asset_specs()
     }
-    stages = chain_of(["47", "13"])
+    stages = chain_of(codes)
     seen: set[str] = set()
     for stage in stages:
         here = {asset for run in stage.runs for asset in run.assets}
@@ -35,10 +37,19 @@ def test_every_asset_runs_once_for_each_of_its_partitions_after_what_it_needs() 
                 assert upstream[asset] <= seen | set(run.assets)
         seen |= here
     assert seen == set(upstream)
-    runs = [(asset, run.partition) for stage in stages for run in stage.runs for asset in run.assets]
+    runs = [(asset, part) for stage in stages for run in stage.runs for part in run.partitions for asset in run.assets]
     assert len(runs) == len(set(runs))
+    assert {part for asset, part in runs if asset == "osm_roads"} == {BY_CODE[code].key for code in codes}
+    assert {part for asset, part in runs if asset == "road_points"} == {BY_CODE[code].key for code in codes}
     assert ("osm_dump", "kanto") in runs
     assert ("osm_dump", "kyushu") in runs
+
+
+def test_prefectures_in_a_row_that_share_a_dump_are_cut_out_of_it_in_one_run() -> None:
+    runs = [run for stage in chain_of(["14", "47", "13", "15", "08", "12"]) for run in stage.runs if "osm_roads" in run.assets]
+    assert [run.partitions for run in runs] == [
+        ("12_chiba", "13_tokyo", "14_kanagawa"), ("08_ibaraki",), ("15_niigata",), ("47_okinawa",)
+    ]  # fmt: skip
 
 
 def test_state_is_read_from_receipts_and_progress(tmp_path: Path) -> None:

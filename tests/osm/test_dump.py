@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError
@@ -23,8 +25,11 @@ def test_a_real_dump_passes(shared_data):
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_dump_cut_anywhere_is_refused(dump, tmp_path_factory, share):
     data = dump.read_bytes()
+    cut = int(share * len(data))
+    # Between two blobs a shorter file is a whole file: only the published md5 can tell, and the download asks it.
+    assume(cut not in {found.start() - 4 for found in re.finditer(b"\x0a\x07OSMData", data)})
     path = tmp_path_factory.getbasetemp() / "cut.osm.pbf"
-    path.write_bytes(data[: int(share * len(data))])
+    path.write_bytes(data[:cut])
     with pytest.raises(BadSourceFileError, match="materialise the asset `osm_dump` again"):
         check_dump(path)
 

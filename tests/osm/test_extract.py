@@ -5,10 +5,11 @@ from __future__ import annotations
 import pyproj
 import pytest
 import shapely
+from pandas.testing import assert_frame_equal
 
 from geoloc_pipeline.errors import BadSourceFileError, SettingError
 from geoloc_pipeline.geo.crs import to_metres
-from geoloc_pipeline.osm.extract import HALO_M, extract_map, extraction_area
+from geoloc_pipeline.osm.extract import HALO_M, extract_map, extract_maps, extraction_area
 from geoloc_pipeline.storage.progress import Progress, read_progress
 from geoloc_pipeline.tables import OSM_LANDMARKS, OSM_ROADS, check_table
 
@@ -23,7 +24,7 @@ def extracted(dump, towns, tmp_path_factory):
     (folder / "scratch" / "left over").write_text("from a run that was killed")
     progress = Progress(folder / "progress.json")
     roads, landmarks = extract_map(dump, towns, prefecture_code="35", scratch=folder / "scratch", progress=progress)
-    assert read_progress(folder / "progress.json") == (3, 3, "steps")
+    assert read_progress(folder / "progress.json") == (2, 2, "steps")
     assert not (folder / "scratch").exists()
     return roads.set_index("way_id", drop=False), landmarks.set_index("landmark_id", drop=False)
 
@@ -34,7 +35,7 @@ def test_the_tables_keep_their_contracts(extracted):
 
 
 def test_roads_of_our_classes_in_the_prefecture_or_its_halo_come_and_no_others(extracted):
-    assert list(extracted[0].index) == ["way/1", "way/2", "way/3", "way/4", "way/6"]
+    assert list(extracted[0].index) == ["way/1", "way/2", "way/3", "way/4", "way/6", "way/9"]
 
 
 def test_a_way_that_leaves_the_prefecture_stays_whole(extracted):
@@ -44,8 +45,9 @@ def test_a_way_that_leaves_the_prefecture_stays_whole(extracted):
 
 def test_roads_carry_their_identity_and_their_name(extracted):
     roads = extracted[0]
-    assert roads["road_id"].fillna("none").to_list() == ["JP:2", "none", "35:見本通り", "35:ring", "35:9"]
-    assert roads["name"].fillna("none").to_list() == ["国道2号", "none", "見本通り", "Ring", "none"]
+    assert roads["road_id"].fillna("none").to_list() == ["JP:2", "none", "35:見本通り", "35:ring", "35:9", "35:境通り"]
+    assert roads["name"].fillna("none").to_list() == ["国道2号", "none", "見本通り", "Ring", "none", "境通り"]
+    assert roads["name_latin"].dropna().to_dict() == {"way/3": "Sample Street", "way/4": "Ring"}
 
 
 def test_a_roundabout_is_a_line(extracted):
@@ -63,8 +65,10 @@ def test_landmarks_are_nodes_ways_and_relations_with_the_category_of_their_first
         "node/1": "railway=station",
         "relation/3": "leisure=park",
         "way/20": "tourism=museum",
+        "way/23": "leisure=park",
+        "way/52": "historic=ruins",
     }
-    assert landmarks["name"].to_list() == ["見本駅", "見本公園", "見本城"]
+    assert landmarks["name"].to_list() == ["見本駅", "見本公園", "見本城", "蝶公園", "奇道"]
 
 
 def test_areas_are_geodesic_and_leave_holes_out(extracted):
@@ -75,11 +79,57 @@ def test_areas_are_geodesic_and_leave_holes_out(extracted):
     assert len(shapely.get_rings(landmarks.geometry["relation/3"])) == 2
 
 
-def test_a_prefecture_without_anything_gets_empty_tables(dump, towns, tmp_path):
-    roads, landmarks = extract_map(dump, towns, prefecture_code="36", scratch=tmp_path / "scratch")
-    check_table(OSM_ROADS, roads)
-    check_table(OSM_LANDMARKS, landmarks)
-    assert (len(roads), len(landmarks)) == (0, 0)
+def test_odd_ways_and_relations_are_left_out_or_cleaned(extracted, together):
+    # of one node, with missing nodes, to (0, 0), of length zero; relations without members or with missing ones
+    found = {*extracted[0].index, *extracted[1].index}
+    odd = {f"way/{number}" for number in range(50, 56)} | {f"relation/{number}" for number in range(60, 64)}
+    assert found & odd == {"way/52"}
+    assert extracted[1].geometry["way/52"].geom_type == "Point"  # a landmark drawn on one spot is a place all the same
+    assert extracted[1].geometry["way/23"].is_valid
+    assert shapely.get_num_coordinates(together["34"][0].set_index("way_id").geometry["way/10"]) == 3
+
+
+@pytest.fixture(scope="module")
+def together(dump, towns, tmp_path_factory):
+    """Every prefecture in one pass."""
+    maps = extract_maps(dump, dict.fromkeys(["37", "36", "35", "34"], towns), scratch=tmp_path_factory.mktemp("together"))
+    return {code: (roads, landmarks) for code, roads, landmarks in maps}
+
+
+def test_one_pass_gives_each_prefecture_the_same_tables_as_its_own(extracted, together):
+    assert list(together) == ["34", "35", "36", "37"]
+    for alone, shared in zip(extracted, together["35"], strict=True):
+        assert_frame_equal(alone.reset_index(drop=True), shared)
+
+
+def test_a_prefecture_gets_what_has_a_node_in_it_and_nothing_that_only_crosses_it(together):
+    # way/1 runs through 34 without a node there; way/23 crosses itself in 37 but turns nowhere near
+    assert [list(together[code][0]["way_id"]) for code in ("34", "37")] == [["way/10", "way/2", "way/3", "way/9"], []]
+    assert [list(together[code][1]["landmark_id"]) for code in ("34", "37")] == [[], []]
+    assert together["34"][0]["road_id"].dropna().to_list() == ["34:西通り", "34:見本通り", "34:境通り"]
+
+
+def test_a_prefecture_without_anything_gets_empty_tables(dump, towns, together, tmp_path):
+    alone = extract_map(dump, towns, prefecture_code="36", scratch=tmp_path / "scratch")
+    for contract, *tables in zip((OSM_ROADS, OSM_LANDMARKS), alone, together["36"], strict=True):
+        for table in tables:
+            check_table(contract, table)
+            assert len(table) == 0
+
+
+def test_one_pass_over_a_real_map_gives_the_same_tables_as_one_of_its_quarters_alone(shared_data, towns, tmp_path):
+    dump = shared_data / "osm_world" / "vancouver_canada.osm.pbf"
+    quarters = {"34": (-123.3, 49.2, -123.1, 49.3), "35": (-123.1, 49.2, -123.0, 49.3), "36": (-123.1, 49.1, -123.0, 49.2)}
+    boxes = towns[towns["prefecture_code"].isin(list(quarters))].copy()
+    boxes["geometry"] = [shapely.box(*quarters[code]) for code in boxes["prefecture_code"]]
+    shared = {code: tables for code, *tables in extract_maps(dump, dict.fromkeys(quarters, boxes), scratch=tmp_path / "all")}
+    alone = extract_map(dump, boxes, prefecture_code="35", scratch=tmp_path / "alone")
+    for one, other in zip(alone, shared["35"], strict=True):
+        assert len(one) > 100
+        assert_frame_equal(one, other)
+    both = set(shared["35"][0]["way_id"]) & set(shared["36"][0]["way_id"])  # their halos overlap
+    assert both
+    assert both != set(shared["35"][0]["way_id"])
 
 
 def test_the_area_holds_the_halo_and_little_more(towns):

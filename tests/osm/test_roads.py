@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoloc_pipeline.osm.roads import first_route, plain_name, road_identity
+from geoloc_pipeline.osm.roads import first_route, road_identity
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,21 @@ def test_a_way_belongs_to_the_road_people_know(highway, ref, name, expected):
     assert road_identity(highway=highway, ref=ref, name=name, prefecture_code="13") == expected
 
 
-def test_a_name_that_is_only_a_bracket_is_kept():
-    assert plain_name("(A)") == "(a)"
+@pytest.mark.parametrize(
+    ("ref", "name", "expected"),
+    [
+        ("3", "首都高速3号渋谷線", "13:首都高速3号渋谷線"),
+        ("３", "首都高速3号渋谷線", "13:首都高速3号渋谷線"),
+        ("3", None, "13:motorway 3"),
+        ("11;3", None, "13:motorway 3"),
+        ("C2", "首都高速中央環状線", "JP:C2"),
+        ("3;E1", "東名高速道路", "JP:E1"),
+        (None, "首都高速3号渋谷線", "13:首都高速3号渋谷線"),
+    ],
+)
+def test_an_urban_expressway_with_a_bare_number_is_no_national_route(ref, name, expected):
+    assert road_identity(highway="motorway", ref=ref, name=name, prefecture_code="13") == expected
+    assert road_identity(highway="trunk", ref="3", name=None, prefecture_code="13") == "JP:3" != expected
 
 
 routes = st.lists(st.sampled_from(["4", "17", "246", "E1", "E1A", "C2", "318"]), min_size=1, max_size=4)

@@ -44,6 +44,7 @@ def roads_of():
                 "road_id": [road for _, road, *_ in ways],
                 "highway": [highway for *_, highway, _ in ways],
                 "name": [None] * len(ways),
+                "name_latin": [None] * len(ways),
                 "ref": [None] * len(ways),
                 "length_m": [1.0] * len(ways),  # sampling measures for itself
                 "geometry": [shapely.LineString(places) for *_, places in ways],
@@ -64,6 +65,7 @@ def landmarks_of():
                 "landmark_id": [name for name, *_ in marks],
                 "category": ["leisure=park"] * len(marks),
                 "name": [None] * len(marks),
+                "name_latin": [None] * len(marks),
                 "area_m2": [float(area) for *_, area in marks],
                 "geometry": [shape for _, shape, _ in marks],
             },

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import random
+import struct
+import tempfile
 import zipfile
+from pathlib import Path
 
 import geopandas as gpd
 import httpx
 import pytest
-from shapely.geometry import Point, Polygon, box
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError
+from geoloc_pipeline.demo.mirror import Fault
+from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError, SourceUnavailableError
 from geoloc_pipeline.geo.crs import WGS84
 from geoloc_pipeline.sources.census import CensusClient, read_towns
-from geoloc_pipeline.sources.census_archive import check_archive
+from geoloc_pipeline.sources.census_archive import check_archive, says_there_is_none
 from geoloc_pipeline.tables import CENSUS_TOWNS, check_table
 
 _COLUMNS = ("KEY_CODE", "PREF", "CITY", "S_AREA", "PREF_NAME", "CITY_NAME", "S_NAME", "KIGO_E", "HCODE", "JINKO")
@@ -32,7 +41,7 @@ def _row(
         "KIGO_E": sign,
         "HCODE": hcode,
         "JINKO": people,
-        "geometry": shape or box(139.7 + at, 35.7, 139.71 + at, 35.71),
+        "geometry": box(139.7 + at, 35.7, 139.71 + at, 35.71) if shape is None else shape,
     }
 
 
@@ -54,6 +63,30 @@ def _read(tmp_path, rows, **options):
     towns = read_towns(_archive(tmp_path / "grown", rows, **options))
     check_table(CENSUS_TOWNS, towns)
     return towns.set_index("town_code")
+
+
+_PARTS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 900), st.booleans()), min_size=1, max_size=12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(parts=_PARTS, chance=st.randoms(use_true_random=False))
+def test_every_block_has_the_people_and_the_ground_of_its_rows_and_water_has_none(parts, chance):
+    rows = [
+        _row(f"00{block}001", people=people, hcode=8154 if is_water else 8101, at=0.02 * number)
+        for number, (block, people, is_water) in enumerate([*parts, (5, 1, False)])
+    ]
+    chance.shuffle(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        towns = _read(Path(folder), rows)
+    wanted = {}
+    for block, people, is_water in [*parts, (5, 1, False)]:
+        if not is_water:
+            before = wanted.get(f"1310100{block}001", (0, 0))
+            wanted[f"1310100{block}001"] = (before[0] + people, before[1] + 1)
+    assert {code: town["population"] for code, town in towns.iterrows()} == {code: found[0] for code, found in wanted.items()}
+    for code, (_, pieces) in wanted.items():
+        assert towns.loc[code].geometry.area == pytest.approx(pieces * 1e-4)
+    assert towns.geometry.is_valid.all()
 
 
 def test_rows_of_one_block_are_joined_and_their_people_summed(tmp_path):
@@ -114,14 +147,175 @@ def test_every_reference_system_ends_in_wgs84(tmp_path, crs):
     assert towns.geometry.iloc[0].centroid.distance(Point(139.705, 35.705)) < 2e-5
 
 
-def test_the_2015_edition_is_read_too(tmp_path):
-    row = _row("001001")
-    older = {name: row[name] for name in ("KEY_CODE", "CITY", "S_AREA", "HCODE", "JINKO", "geometry")}
-    older |= {"KEN": "13", "KEN_NAME": "東京都", "GST_NAME": "見本市", "CSS_NAME": "見本区", "MOJI": "見本町一丁目"}
-    towns = _read(tmp_path, [older])
-    assert towns.loc["13101001001", "town"] == "見本町一丁目"
+_REAL = """
+KEY_CODE 13101001001|PREF 13|CITY 101|S_AREA 001001|PREF_NAME 東京都|CITY_NAME 見本区|S_NAME 桜町１丁目|KIGO_E|HCODE 8101
+AREA 61179.222|PERIMETER 1126.625|R2KAxx 2|R2KAxx_ID 1|KIHON1 0010|DUMMY1 -|KIHON2 01|KEYCODE1 101001001|KEYCODE2 101001001
+AREA_MAX_F M|KIGO_D|N_KEN|N_CITY|KIGO_I|KBSUM 8|JINKO 234|SETAI 139|X_CODE 137.21466|Y_CODE 36.69948|KCODE1 0010-01
+"""
+_NUMBERS = {"HCODE": int, "KBSUM": int, "JINKO": int, "SETAI": int, "AREA": float, "PERIMETER": float, "X_CODE": float}
+
+
+def _record(**more):
+    """A record with every column of the 2020 edition, in e-Stat's order; the values are those of a real one, moved to Tokyo."""
+    fields = [field.split(" ") for field in _REAL.strip().replace("\n", "|").split("|")]
+    record = {name: _NUMBERS.get(name, str)(value[0]) if value else None for name, *value in fields}
+    return record | {"geometry": box(139.7, 35.7, 139.71, 35.71)} | more
+
+
+_ADDED_IN_2015 = {
+    "KEN": "13", "KEN_NAME": "東京都", "SITYO_NAME": None, "GST_NAME": "見本市", "CSS_NAME": "見本区", "MOJI": "桜町１丁目",
+    "H27KAxx_": 3, "H27KAxx_ID": 2,
+}  # fmt: skip
+_ONLY_IN_2020 = ("R2KAxx", "R2KAxx_ID")
+
+
+def _of_2015(record):
+    return {name: value for name, value in record.items() if name not in _ONLY_IN_2020} | _ADDED_IN_2015
+
+
+@pytest.mark.parametrize("edition", [dict, _of_2015])
+def test_both_editions_with_all_their_columns_read_alike(tmp_path, edition):
+    towns = _read(tmp_path, [edition(_record()), edition(_record(KEY_CODE="13", S_AREA="000000", S_NAME="-", JINKO=1))])
+    assert list(towns.index) == ["13101000000", "13101001001"]
+    assert list(towns["population"]) == [1, 234]
+    assert towns.loc["13101001001", ["town", "municipality", "prefecture"]].to_list() == ["桜町１丁目", "見本区", "東京都"]
+    assert towns["town"].isna().to_list() == [True, False]
+
+
+def test_a_file_with_only_the_older_columns_is_read_too(tmp_path):
+    newer = {"PREF", "PREF_NAME", "CITY_NAME", "S_NAME"}
+    towns = _read(tmp_path, [{name: value for name, value in _of_2015(_record()).items() if name not in newer}])
+    assert towns.loc["13101001001", "town"] == "桜町１丁目"
     assert towns.loc["13101001001", "municipality"] == "見本市見本区"
     assert towns.loc["13101001001", "prefecture"] == "東京都"
+
+
+def test_signs_of_islands_and_exclaves_change_nothing(tmp_path):
+    signs = ({}, {"KIGO_I": "I"}, {"KIGO_D": "D", "N_KEN": "13", "N_CITY": "102"}, {"KIGO_D": "D1", "AREA_MAX_F": None})
+    rows = [_record(KEY_CODE=f"1310100{number}001", S_AREA=f"00{number}001", **sign) for number, sign in enumerate(signs)]
+    towns = _read(tmp_path, rows)
+    assert list(towns.index) == [f"1310100{number}001" for number in range(4)]
+    assert set(towns["municipality_code"]) == {"13101"}
+    assert set(towns["population"]) == {234}
+
+
+def test_many_parts_of_a_block_are_one_whatever_the_order_of_the_rows(tmp_path):
+    rows = [
+        _record(KIGO_E=f"E{number + 1}", JINKO=234 if number == 3 else 0, S_NAME="桜町" if number == 3 else f"桜{number}",
+                AREA_MAX_F="M" if number == 7 else None, geometry=box(139.7 + at, 35.7, 139.7 + at + 0.01, 35.71))
+        for number, at in enumerate(0.008 * step for step in range(22))
+    ]  # fmt: skip
+    rows += [_record(KEY_CODE="13101002001", S_AREA="002001", geometry=box(139.9, 35.8, 139.91, 35.81))]
+    first = _read(tmp_path, rows)
+    assert first.loc["13101001001", "population"] == 234
+    assert first.loc["13101001001", "town"] == "桜町"  # that of the part with the people
+    assert first.loc["13101001001"].geometry.area == pytest.approx((0.008 * 21 + 0.01) * 0.01)
+    for seed in range(3):
+        random.Random(seed).shuffle(rows)
+        again = _read(tmp_path / str(seed), rows)
+        assert again.drop(columns="geometry").equals(first.drop(columns="geometry"))
+        assert again.geometry.to_wkb().equals(first.geometry.to_wkb())
+
+
+# --- outlines that are not what they should be ----------------------------------------------------------------------------
+
+
+def test_blocks_that_overlap_or_leave_gaps_stay_as_they_are_drawn(tmp_path):
+    drawn = [box(139.7, 35.7, 139.72, 35.71), box(139.71, 35.7, 139.73, 35.71), box(139.75, 35.7, 139.76, 35.71)]
+    rows = [_row(f"00{number}000", shape=shape) for number, shape in enumerate(drawn)]
+    towns = _read(tmp_path, rows)
+    assert all(found.equals(shape) for found, shape in zip(towns.geometry, drawn, strict=True))
+
+
+def test_mending_leaves_areas_only(tmp_path):
+    spike = Polygon([(139.7, 35.7), (139.71, 35.7), (139.71, 35.71), (139.71, 35.73), (139.71, 35.71), (139.7, 35.71)])
+    line = Polygon([(139.8, 35.7), (139.81, 35.7), (139.82, 35.7)])
+    rows = [
+        _row("001001", shape=spike),
+        _row("002000", shape=line),
+        _row("003000", shape=MultiPolygon([box(139, 35, 140, 36)])),
+    ]
+    towns = _read(tmp_path, rows)
+    assert list(towns.index) == ["13101001001", "13101003000"]
+    assert towns.geometry.iloc[0].area == pytest.approx(1e-4)
+
+
+_MARK = 139.123456789
+
+
+def _with_corner(path, value):
+    """Put `value` where a corner was marked: no library writes NaN into a shapefile."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            if name.endswith(".shp"):
+                assert struct.pack("<d", _MARK) in content
+                content = content.replace(struct.pack("<d", _MARK), struct.pack("<d", value))
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e300, 0.0, 35.7, 200.0])
+def test_a_corner_that_is_nowhere_costs_its_block_and_is_told(tmp_path, caplog, value):
+    bad = Polygon([(139.7, 35.7), (_MARK, 35.71), (139.71, 35.71), (139.71, 35.7)])
+    path = _archive(tmp_path / "grown", [_row("001001", shape=bad), _row("002000"), _row("003000", shape=None, at=1)])
+    with caplog.at_level(logging.WARNING):
+        towns = read_towns(_with_corner(path, value))
+    assert list(towns["town_code"]) == ["13101002000", "13101003000"]
+    assert "1 of 3 outlines are empty, not finite or outside Japan" in caplog.text
+    assert "KEY_CODE 13101001001" in caplog.text
+
+
+def test_a_block_without_outline_is_left_out_and_told(tmp_path, caplog):
+    rows = [_row("001001") | {"geometry": None}, _row("002000") | {"geometry": Polygon()}, _row("003000")]
+    with caplog.at_level(logging.WARNING):
+        assert list(_read(tmp_path, rows).index) == ["13101003000"]
+    assert "2 of 3 outlines" in caplog.text
+
+
+def test_a_good_archive_is_not_complained_of(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        _read(tmp_path, [_row("001001")])
+    assert caplog.text == ""
+
+
+def test_exchanged_coordinates_are_told_with_their_cure(tmp_path):
+    rows = [_row(f"00{number}000", shape=box(35.7, 139.7 + number, 35.71, 139.71 + number)) for number in range(3)]
+    with pytest.raises(
+        BadSourceFileError, match=r"latitudes and longitudes are exchanged; write it with x = longitude.*fetch pref"
+    ):
+        read_towns(_archive(tmp_path / "grown", rows))
+
+
+@pytest.mark.parametrize("shape", [box(2.3, 48.8, 2.4, 48.9), box(-35_000, -12_000, -34_000, -11_000)])
+def test_an_archive_from_elsewhere_or_of_a_plane_without_its_prj_is_none_of_japan(tmp_path, shape):
+    with pytest.raises(BadSourceFileError, match="not one of its outlines lies in Japan"):
+        read_towns(_archive(tmp_path / "grown", [_row("001001", shape=shape)]))
+
+
+@pytest.mark.parametrize("row", [_row("001001", hcode=8154), _row("001001") | {"geometry": None}])
+def test_an_archive_without_land_is_told(tmp_path, row):
+    with pytest.raises(BadSourceFileError, match="no block of land"):
+        read_towns(_archive(tmp_path / "grown", [row, _row("002000", hcode=8154)]))
+
+
+# --- codes that have changed since ---------------------------------------------------------------------------------------
+
+
+def test_a_ward_that_only_got_another_code_labels_as_in_the_census(tmp_path):
+    def block(city, area, *, key=None, name="見本町"):
+        return _row(area, city=city, key=key or f"22{city}{area}", name=name) | {"PREF": "22", "PREF_NAME": "静岡県"}
+
+    former = _read(tmp_path / "2020", [block("137", "001001"), block("137", "000000", key="22", name=None)])
+    today = _read(tmp_path / "later", [block("140", "001001"), block("140", "000000", key="22", name=None)])
+    assert list(former.index) == list(today.index) == ["22137000000", "22137001001"]
+    assert list(today["municipality_code"]) == ["22137", "22137"]
+    joined = _read(tmp_path / "joined", [block("138", "001001"), block("139", "001001"), block("131", "001001")])
+    assert list(joined.index) == ["22131001001", "22138001001", "22139001001"]  # made of several: as they are
+
+
+# --- the file and its archive --------------------------------------------------------------------------------------------
 
 
 def test_utf8_is_detected_and_any_other_encoding_is_an_error(tmp_path):
@@ -209,6 +403,50 @@ def test_a_page_instead_of_the_archive_names_the_prefecture_and_is_not_kept(fake
     with pytest.raises(BadSourceFileError, match=r"web page and no zip archive of prefecture 35.*山口県.*code=35"):
         CensusClient(service.client()).fetch("35", tmp_path / "estat")
     assert list((tmp_path / "estat").iterdir()) == []
+
+
+def test_an_archive_comes_from_the_mirror_and_one_that_it_has_not_is_a_value(sites, tmp_path, caplog):
+    content = _archive(tmp_path / "grown", [_row("001001")]).read_bytes()
+    (sites.folder / "estat" / "A002005212020DDSWC13-JGD2011.zip").write_bytes(content)
+    with sites.client() as http:
+        client = CensusClient(http)
+        assert client.fetch("13", tmp_path / "estat").read_bytes() == content
+        with caplog.at_level(logging.WARNING):
+            assert client.fetch("35", tmp_path / "estat") is None
+    assert "no archive of 35_yamaguchi" in caplog.text
+    assert [path.name for path in (tmp_path / "estat").iterdir()] == ["A002005212020DDSWC13-JGD2011.zip"]
+
+
+def test_an_archive_that_is_not_found_is_a_value_too(fake, tmp_path):
+    service = fake(lambda request: httpx.Response(404, html="<html>ページが見つかりません。"))
+    assert CensusClient(service.client()).fetch("35", tmp_path / "estat") is None
+    assert len(service.asked) == 1
+    assert list((tmp_path / "estat").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("html", BadSourceFileError), ("unavailable", SourceUnavailableError), ("cut", SourceUnavailableError)]
+)
+@pytest.mark.parametrize("code", ["13", "35"])
+def test_an_outage_is_no_missing_archive(sites, tmp_path, kind, error, code):
+    content = _archive(tmp_path / "grown", [_row("001001")]).read_bytes()
+    (sites.folder / "estat" / "A002005212020DDSWC13-JGD2011.zip").write_bytes(content)
+    with sites.client(Fault(kind, times=99), tries=2) as http, pytest.raises(error):
+        CensusClient(http).fetch(code, tmp_path / "estat")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp932"])
+def test_only_the_page_of_an_empty_search_says_that_there_is_none(tmp_path, encoding):
+    path = tmp_path / "page"
+    for text, is_none in (
+        ("<html>該当するデータはありません。検索条件を確認してください。", True),
+        ("<html>該当データが存在しません。", True),
+        ("<html>ただいまメンテナンス中のため、ご利用になれません。ご不便をおかけして申し訳ありません。", False),
+        ("<html>該当するデータを準備しています。アクセスが集中しています。応答がありません。", False),
+        ("", False),
+    ):
+        path.write_bytes(text.encode(encoding))
+        assert says_there_is_none(path) is is_none
 
 
 @pytest.mark.parametrize("code", ["48", "1", "13101", ""])

@@ -175,9 +175,17 @@ def test_a_file_that_fails_its_check_leaves_nothing(files, tmp_path):
 
 def test_a_full_disk_is_noticed_before_the_start(files, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 2000))
-    with pytest.raises(HomeError, match="1,024,000 bytes are to come and only 2,000 are free"):
+    with pytest.raises(HomeError, match=r"68,132,864 bytes are needed \(1,024,000 are to come.*only 2,000 are free"):
         _client().download(files.url, tmp_path / "big.bin", service="A")
-    assert "big.bin" not in _names(tmp_path)
+    assert _names(tmp_path) == []
+
+
+def test_a_file_that_is_not_there_is_a_value_for_those_who_ask(files, tmp_path):
+    files.status = 404
+    assert not _client().download(files.url, tmp_path / "big.bin", service="A", absent=frozenset({404}))
+    assert _names(tmp_path) == []
+    files.status = 200
+    assert _client().download(files.url, tmp_path / "big.bin", service="A", absent=frozenset({404}))
 
 
 def test_a_file_that_is_gone_is_refused_at_once_and_a_sick_server_asked_again(files, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import osmium
 import pytest
 
 from geoloc_pipeline.errors import BadSourceFileError
-from geoloc_pipeline.sources.pbf import check_pbf, read_replication
+from geoloc_pipeline.sources.pbf import check_pbf, read_replication, replication_in
 
 
 @pytest.fixture
@@ -59,6 +61,40 @@ def test_something_else_is_told_as_what_it_is(tmp_path, content, said):
     path.write_bytes(content)
     with pytest.raises(BadSourceFileError, match=said):
         check_pbf(path, shown=path)
+
+
+def test_the_first_bytes_tell_as_much_as_the_file_or_nothing_at_all(dump):
+    whole = dump.read_bytes()
+    header_end = whole.index(b"OSMData") - 6  # 4 bytes of length, a tag, the length of this name
+    for length in range(0, len(whole), 3):
+        if length < header_end:
+            with pytest.raises(BadSourceFileError, match=r"^named: "):
+                replication_in(whole[:length], shown="named")
+        else:
+            assert replication_in(whole[:length], shown="named") == read_replication(dump)
+
+
+def test_a_dump_without_replication_has_no_version(tmp_path):
+    path = tmp_path / "plain.osm.pbf"
+    with osmium.SimpleWriter(str(path)) as writer:
+        writer.add_node(osmium.osm.mutable.Node(id=1, location=(139.0, 35.0)))
+    assert read_replication(path) == (0, None)
+
+
+def test_what_starts_with_data_or_a_page_has_no_header(dump):
+    whole = dump.read_bytes()
+    for start in (whole[whole.index(b"OSMData") - 6 :], b"<!DOCTYPE html><html>" + b" " * 200, b""):
+        with pytest.raises(BadSourceFileError):
+            replication_in(start, shown="named")
+
+
+def test_real_headers_are_read_as_osmium_reads_them(shared_data):
+    for path in sorted(shared_data.glob("*/*.osm.pbf")):
+        with osmium.io.Reader(str(path)) as reader:
+            said = reader.header().get("osmosis_replication_timestamp")
+            number = reader.header().get("osmosis_replication_sequence_number") or "0"
+        assert read_replication(path) == (int(number), datetime.fromisoformat(said))
+        assert replication_in(path.read_bytes()[:65536], shown=path) == read_replication(path)
 
 
 def test_a_spoilt_header_is_our_error(tmp_path, dump):

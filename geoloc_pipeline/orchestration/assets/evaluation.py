@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @dg.asset(
     deps=[dataset_splits, training_shards, geolocation_model, qdrant_collection],
     check_specs=[dg.AssetCheckSpec("beats_the_mean_position", asset="evaluation_report")],
-    **sheet(ESTIMATES, group="evaluation", kinds={"html"}),
+    **sheet(ESTIMATES, group="evaluation", kinds={"html"}, code_version="2"),
 )
 def evaluation_report(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
-    """Every test picture answered: error tables, read-outs, bias per prefecture, calibration, and one evidence page.
+    """Every test picture answered: error tables, read-outs, bias per prefecture, calibration, the map of the data, evidence.
 
     From: dataset_splits, training_shards, geolocation_model, qdrant_collection (searched exactly). The default read-out is the
     one that wins on validation pictures. Stored as: tables/estimates/all.parquet, reports/index.html, reports/summary.json,

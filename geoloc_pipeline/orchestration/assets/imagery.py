@@ -15,17 +15,19 @@ from geoloc_pipeline.tables import PHOTO_COLLECTIONS, REJECTED, SAMPLE_POINTS, S
     partitions_def=prefectures,
     deps=[sample_points],
     pool="street_view",
-    **sheet(STREET_VIEW_IMAGES, group="imagery", kinds={"mapillary", "webp"}),
+    **sheet(STREET_VIEW_IMAGES, group="imagery", kinds={"mapillary", "webp"}, code_version="2"),
 )
 def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Street-view pictures at the sample points of one prefecture: N, E, S, W joined, WebP q90 with EXIF GPS, in tar shards.
 
     From: sample_points, Mapillary (coverage tiles choose the picture, one entity call and one download each). A run that was
-    cut goes on where it stopped. Costs: 2 requests a picture, within Mapillary's limits. Takes: hours for a prefecture.
+    cut goes on where it stopped; a new dump costs the pictures of its new points only; those of vanished points stay, marked.
+    Costs: 2 requests a picture, within Mapillary's limits. Takes: hours for a prefecture.
     Licence: CC BY-SA 4.0, creator and link kept for every picture. Paper §3.1.
     """
     from geoloc_pipeline.imagery.collect import CollectSettings, collect_street_view
-    from geoloc_pipeline.orchestration.previews import draw_contact_sheet
+    from geoloc_pipeline.imagery.journal import remove_unused_shards
+    from geoloc_pipeline.orchestration.previews import draw_pictures
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -47,25 +49,30 @@ def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
             step,
             {STREET_VIEW_IMAGES: images, REJECTED: rejected},
             points=len(points),
-            points_with_a_picture_pct=round(100 * len(images) / max(len(points), 1), 1),
+            points_with_a_picture_pct=round(100 * int(images["is_wanted"].sum()) / max(len(points), 1), 1),
+            of_vanished_points=int((~images["is_wanted"]).sum()),
             panoramas=int((images["views"] == "NESW").sum()),
         )
         made.bulk = sorted(folder / shard for shard in images["shard"].unique())
-        made.preview = draw_contact_sheet(images, folder)
+        made.preview = draw_pictures(images, folder, points)
         return made
 
-    return step.run(step.upstream("sample_points", key) | {"source_px": settings.source_px}, build)
+    result = step.run(step.upstream("sample_points", key) | {"source_px": settings.source_px}, build)
+    remove_unused_shards(folder, read_table(STREET_VIEW_IMAGES, home.table("street_view_images", key)))
+    return result
 
 
-@dg.asset(partitions_def=photo_sets, **sheet(PHOTO_COLLECTIONS, group="imagery", kinds={"webp"}))
+@dg.asset(partitions_def=photo_sets, **sheet(PHOTO_COLLECTIONS, group="imagery", kinds={"webp"}, code_version="2"))
 def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Photos of one existing photo set that lie in the country, re-encoded like street view (WebP q90, EXIF GPS).
 
     From: files that you place under sources/photos/<set>/ (`local`: any folder of photos with EXIF GPS, or a CSV
     IMG_FILE,LAT,LON). A set whose folder is absent gives an empty table. Paper §3.1.
     """
+    from geoloc_pipeline.imagery.journal import remove_unused_shards
     from geoloc_pipeline.imagery.photo_sets import collect_photo_set
     from geoloc_pipeline.orchestration.previews import draw_contact_sheet
+    from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
     step = Step(context, pipeline, "photo_collections", key)
@@ -78,7 +85,9 @@ def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
         made.preview = draw_contact_sheet(photos, folder)
         return made
 
-    return step.run({"files": _listing(files)}, build)
+    result = step.run({"files": _listing(files)}, build)
+    remove_unused_shards(folder, read_table(PHOTO_COLLECTIONS, home.table("photo_collections", key)))
+    return result
 
 
 def _photo_files(pipeline: Pipeline, name: str) -> Path:

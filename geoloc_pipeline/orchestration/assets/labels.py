@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from geoloc_pipeline.geo.prefectures import BY_CODE, BY_KEY
+from geoloc_pipeline.geo.prefectures import BY_CODE, BY_KEY, neighbours_of
 from geoloc_pipeline.orchestration.assets.imagery import photo_collections, street_view_images
 from geoloc_pipeline.orchestration.assets.osm import census_towns
 from geoloc_pipeline.orchestration.io import Made, Outcome, Step, sheet, table_paths, write_tables
@@ -22,6 +22,7 @@ from geoloc_pipeline.tables import (
     OSM_LANDMARKS,
     OSM_ROADS,
     PHOTO_COLLECTIONS,
+    SPLITS,
     STREET_VIEW_IMAGES,
     TRAINING_SHARDS,
 )
@@ -53,15 +54,18 @@ class VocabularyConfig(dg.Config):
 @dg.asset(
     partitions_def=prefectures,
     deps=[census_towns, "osm_roads", "osm_landmarks", street_view_images, PHOTOS],
-    **sheet(LABELLED_IMAGES, group="labels", kinds={"geopandas"}),
+    pool="estat",  # pictures just outside may ask it for the neighbours' ground
+    **sheet(LABELLED_IMAGES, group="labels", kinds={"geopandas"}, code_version="2"),
 )
 def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Every picture in one prefecture with its municipality, town block, and the nearest road and landmark within 20 m.
 
-    From: street_view_images, photo_collections, census_towns, osm_roads, osm_landmarks. Takes: seconds. Paper §3.1.
+    From: street_view_images, photo_collections, census_towns, osm_roads, osm_landmarks. A picture just outside the prefecture
+    counts as off its shore, unless it lies in a neighbour's block or nearer to one: the neighbours' ground is read from
+    e-Stat's archives, whichever partitions exist. Takes: seconds. Paper §3.1.
     """
     from geoloc_pipeline.labels.nearby import label_images
-    from geoloc_pipeline.orchestration.previews import draw_map
+    from geoloc_pipeline.orchestration.previews import draw_labels
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -80,27 +84,43 @@ def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
             read_table(OSM_ROADS, home.table("osm_roads", key)),
             read_table(OSM_LANDMARKS, home.table("osm_landmarks", key)),
             prefecture_code=BY_KEY[key].code,
+            neighbours=lambda: _ground_beside(pipeline, BY_KEY[key].code),
         )
         found = {
-            name: int(labelled[name].notna().sum()) for name in ("municipality_code", "town_code", "road_id", "landmark_id")
+            f"with_{name}": int(labelled[name].notna().sum())
+            for name in ("municipality_code", "town_code", "road_id", "landmark_id")
         }
-        made = write_tables(step, {LABELLED_IMAGES: labelled}, **{f"with_{name}": count for name, count in found.items()})
-        made.preview = draw_map(areas=towns, points=labelled, colour_by="municipality_code")
+        off_shore = int((labelled["town_distance_m"] > 0).sum())
+        made = write_tables(step, {LABELLED_IMAGES: labelled}, **found, off_shore=off_shore)
+        made.preview = draw_labels(labelled, towns)
         return made
 
     return step.run(inputs, build)
+
+
+def _ground_beside(pipeline: Pipeline, code: str) -> Iterator["pd.DataFrame"]:
+    """Read the town blocks of the prefectures that share a land border with one, those that e-Stat has."""
+    from geoloc_pipeline.sources.census import CensusClient, read_towns
+
+    client = CensusClient(pipeline.http())
+    for neighbour in neighbours_of(code):
+        archive = client.fetch(neighbour, pipeline.home.census())
+        if archive is not None:
+            yield read_towns(archive)
 
 
 @dg.asset(
     partitions_def=prefectures,
     deps=[labelled_images],
     check_specs=[dg.AssetCheckSpec("no_group_on_two_sides", asset="dataset_splits", blocking=True)],
-    **sheet(DATASET_SPLITS, group="labels", kinds={"pandas"}),
+    **sheet(DATASET_SPLITS, group="labels", kinds={"scipy"}, code_version="2"),
 )
 def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config: SplitConfig) -> Iterator[Outcome]:
     """Train, validation and test: 80:15:5 in every municipality, whole groups on one side.
 
-    From: labelled_images. `rule=paper` deals by image, to reproduce the paper. Takes: seconds. Paper §3.1.
+    From: labelled_images. Capture groups, and pictures at one place, are never cut; where one group is nearly all of a
+    municipality, there is little to validate on, and the preview shows it. `rule=paper` deals by image, to reproduce the paper.
+    Takes: seconds. Paper §3.1.
     """
     import pandas as pd
 
@@ -117,9 +137,12 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
         splits = split_images(labelled, rule=config.rule, place_m=place_m, seed=config.seed)
         shares = splits["split"].value_counts(normalize=True)
         facts = {f"{side}_pct": round(100 * float(shares.get(side, 0.0)), 1) for side in ("train", "val", "test")}
-        leaks = asdict(leak_report(labelled, splits, place_m=place_m))
-        made = write_tables(step, {DATASET_SPLITS: splits}, **facts, leaks=leaks)
-        made.preview = write_rows(pd.crosstab(splits["municipality_code"], splits["split"]).reset_index())
+        leaks = asdict(leak_report(labelled, splits))
+        dealt = pd.crosstab(splits["municipality_code"], splits["split"]).reindex(columns=list(SPLITS), fill_value=0)
+        largest = splits.groupby(["municipality_code", "split_group"]).size().groupby("municipality_code").max()
+        without = {f"municipalities_without_{side}": int((dealt[side] == 0).sum()) for side in ("val", "test")}
+        made = write_tables(step, {DATASET_SPLITS: splits}, **facts, **without, leaks=leaks)
+        made.preview = write_rows(dealt.assign(largest_group=largest).reset_index())
         return made
 
     result = step.run(step.upstream("labelled_images", key) | {"split": config.model_dump(), "place_m": place_m}, build)
@@ -136,15 +159,16 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
 
 @dg.asset(
     deps=[labelled_images, dataset_splits],
-    **sheet(LABEL_VOCABULARY, group="labels", kinds={"pandas"}),
+    check_specs=[dg.AssetCheckSpec("no_picture_in_two_prefectures", asset="label_vocabulary")],
+    **sheet(LABEL_VOCABULARY, group="labels", kinds={"pandas"}, code_version="2"),
 )
-def label_vocabulary(
-    context: dg.AssetExecutionContext, pipeline: Pipeline, config: VocabularyConfig
-) -> dg.MaterializeResult[None]:
+def label_vocabulary(context: dg.AssetExecutionContext, pipeline: Pipeline, config: VocabularyConfig) -> Iterator[Outcome]:
     """The classes of the five heads: places with enough training pictures, their counts and loss weights.
 
-    From: every partition of labelled_images and dataset_splits that exists. Takes: seconds. Paper §3.2, eq. (1).
+    From: every partition of labelled_images and dataset_splits that exists. It is the first to see them all, so it also counts
+    what training and test share across municipalities and prefectures. Takes: seconds. Paper §3.2, eq. (1).
     """
+    from geoloc_pipeline.labels.splits import leak_report
     from geoloc_pipeline.labels.vocabulary import build_vocabulary
     from geoloc_pipeline.orchestration.previews import write_rows
     from geoloc_pipeline.storage.parquet import read_tables
@@ -154,18 +178,28 @@ def label_vocabulary(
     min_images = config.min_images or pipeline.settings.min_images
 
     def build() -> Made:
+        labelled = read_tables(LABELLED_IMAGES, table_paths(pipeline, "labelled_images", inputs))
+        splits = read_tables(DATASET_SPLITS, table_paths(pipeline, "dataset_splits", inputs))
+        twice = labelled["image_id"].duplicated()
+        labelled, splits = labelled[~twice], splits.drop_duplicates("image_id")
         vocabulary = build_vocabulary(
-            read_tables(LABELLED_IMAGES, table_paths(pipeline, "labelled_images", inputs)),
-            read_tables(DATASET_SPLITS, table_paths(pipeline, "dataset_splits", inputs)),
-            names=_names(pipeline, inputs),
-            min_images=min_images,
-            weighting=config.weighting,
+            labelled, splits, names=_names(pipeline, inputs), min_images=min_images, weighting=config.weighting
         )
-        made = write_tables(step, {LABEL_VOCABULARY: vocabulary}, classes=_counts(vocabulary))
+        leaks = asdict(leak_report(labelled, splits))
+        facts = {"classes": _counts(vocabulary), "in_two_prefectures": int(twice.sum()), "leaks": leaks}
+        made = write_tables(step, {LABEL_VOCABULARY: vocabulary}, **facts)
         made.preview = write_rows(vocabulary.groupby("task", sort=False).head(3), most=15)
         return made
 
-    return step.run(inputs | {"min_images": min_images, "weighting": config.weighting}, build)
+    yield step.run(inputs | {"min_images": min_images, "weighting": config.weighting}, build)
+    twice = int(step.facts()["in_two_prefectures"])
+    yield dg.AssetCheckResult(
+        asset_key="label_vocabulary",
+        check_name="no_picture_in_two_prefectures",
+        passed=twice == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"pictures": twice},
+    )
 
 
 def _counts(vocabulary: "pd.DataFrame") -> dict[str, int]:

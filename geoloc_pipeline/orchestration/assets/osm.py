@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import UTC
-from functools import cache
-from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
+from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.geo.prefectures import BY_KEY, REGIONS
-from geoloc_pipeline.orchestration.io import OWNERS, Made, Step, sheet, write_tables
+from geoloc_pipeline.orchestration.dumps import bring_dump, latest_dumps
+from geoloc_pipeline.orchestration.extraction import CHECKS, extract_prefectures
+from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, write_tables
 from geoloc_pipeline.orchestration.partitions import prefectures, region_to_prefectures, regions
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import CENSUS_TOWNS, OSM_LANDMARKS, OSM_ROADS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 EXTRACTS = dg.AssetSpec(
     "geofabrik_extracts",
@@ -22,8 +21,9 @@ EXTRACTS = dg.AssetSpec(
     kinds={"openstreetmap"},
     owners=OWNERS,
     description=(
-        "The 8 regional extracts of Japan as Geofabrik publishes them. Observed, not downloaded: its data version changes "
-        "when a region has a new replication sequence. From: download.geofabrik.de. Cadence: daily. Licence: ODbL 1.0."
+        "The 8 regional extracts of Japan as Geofabrik publishes them, or what GEOLOC_OSM_DUMPS names instead. Observed, not "
+        "downloaded: its data version changes when a region has a new map. From: download.geofabrik.de. Cadence: daily. "
+        "Licence: ODbL 1.0."
     ),
     metadata={"dagster/uri": "https://download.geofabrik.de/asia/japan.html"},
 )
@@ -31,12 +31,10 @@ EXTRACTS = dg.AssetSpec(
 
 @dg.multi_observable_source_asset(specs=[EXTRACTS])
 def observe_extracts(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[dg.ObserveResult]:
-    """Ask Geofabrik which dumps are the latest."""
-    from geoloc_pipeline.sources.geofabrik import GeofabrikClient
+    """Ask Geofabrik (or look at a local file) which dumps are the latest."""
     from geoloc_pipeline.storage.receipts import fingerprint_of, write_receipt
 
-    client = GeofabrikClient(pipeline.http())
-    versions = {region: version for region in REGIONS if (version := client.latest(region)) is not None}
+    versions = latest_dumps(pipeline, REGIONS)
     context.log.info("%d of %d regions are published", len(versions), len(REGIONS))
     seen = {region: version.sequence for region, version in versions.items()}
     write_receipt(pipeline.home.receipt("geofabrik_extracts"), inputs=seen, files=[], root=pipeline.home.root)
@@ -71,27 +69,29 @@ def observe_extracts(context: dg.AssetExecutionContext, pipeline: Pipeline) -> I
 def osm_dump(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """The verified, dated `.osm.pbf` of one region; md5 checked, resumed after a cut, kept whole or not at all.
 
-    From: Geofabrik. Stored as: sources/geofabrik/<region>/<region>-YYMMDD.osm.pbf. Takes: 90 MB to 520 MB to download.
+    From: Geofabrik's extract of that name; GEOLOC_OSM_DUMPS names another one, or a local file. Stored as:
+    sources/geofabrik/<region>/<name>-YYMMDD.osm.pbf. Takes: 90 MB to 520 MB to download.
     Licence: ODbL 1.0, (c) OpenStreetMap contributors.
 
     Raises:
-        SettingError: Geofabrik publishes no dump of the region.
+        SettingError: Geofabrik publishes no dump of the region, or GEOLOC_OSM_DUMPS cannot be read.
     """
-    from geoloc_pipeline.errors import SettingError
-    from geoloc_pipeline.sources.geofabrik import GeofabrikClient
+    from geoloc_pipeline.sources.dump_copies import read_dump_version
 
-    region, client = context.partition_key, GeofabrikClient(pipeline.http())
+    region = context.partition_key
     step = Step(context, pipeline, "osm_dump", region)
-    version = client.latest(region)
-    if version is None:
+    latest = latest_dumps(pipeline, [region]).get(region)
+    if latest is None:
         raise SettingError(
             setting="region", value=region, cure="Geofabrik publishes no dump of it now: choose another, or wait"
         )
 
     def build() -> Made:
-        path = client.fetch(region, pipeline.home.dumps(region), progress=step.progress)
+        path = bring_dump(pipeline, region, progress=step.progress)
+        version = read_dump_version(path, region=region)  # the file itself knows best: it may be newer than what was told
         facts = {
             "file": path.name,
+            "source": str(pipeline.dump_source(region)),
             "sequence": version.sequence,
             "timestamp": version.timestamp.isoformat(),
             "md5": version.md5,
@@ -99,15 +99,18 @@ def osm_dump(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Materi
         told = "".join(f"| {name} | {value} |\n" for name, value in facts.items())
         return Made(files=[path], facts=facts, preview=f"| | |\n|---|---|\n{told}")
 
-    return step.run({"md5": version.md5, "sequence": version.sequence}, build)
+    return step.run({"md5": latest.md5, "sequence": latest.sequence}, build)
 
 
-@dg.asset(partitions_def=prefectures, pool="estat", **sheet(CENSUS_TOWNS, group="osm", kinds={"estat"}))
+@dg.asset(partitions_def=prefectures, pool="estat", **sheet(CENSUS_TOWNS, group="osm", kinds={"estat"}, code_version="2"))
 def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Town blocks (町丁・字等) of one prefecture: the borders that name places.
 
     From: e-Stat, 2020 census, small areas (JGD2011), brought to WGS 84. Takes: seconds; 1 MB to 20 MB to download.
     Licence: 出典：政府統計の総合窓口(e-Stat) 2020年国勢調査 小地域境界データを加工して作成. Paper §3.1.
+
+    Raises:
+        SettingError: e-Stat has nothing of the prefecture.
     """
     from geoloc_pipeline.orchestration.previews import draw_map
     from geoloc_pipeline.sources.census import CensusClient, read_towns
@@ -117,6 +120,9 @@ def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Ma
     def build() -> Made:
         code = BY_KEY[context.partition_key].code
         archive = CensusClient(pipeline.http()).fetch(code, pipeline.home.census(), progress=step.progress)
+        if archive is None:
+            cure = f"e-Stat has no archive of it now: put one into {pipeline.home.census()}, or choose another prefecture"
+            raise SettingError(setting="the prefecture", value=context.partition_key, cure=cure)
         towns = read_towns(archive)
         made = write_tables(
             step,
@@ -130,60 +136,35 @@ def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Ma
     return step.run({"edition": "A002005212020", "datum": "2011"}, build)
 
 
+class ExtractionConfig(dg.Config):
+    """What an operator may allow an extraction."""
+
+    accept_loss: bool = Field(
+        default=False,
+        description="Replace the tables in hand although the new map lost more than a fifth of the roads or landmarks.",
+    )
+
+
 @dg.multi_asset(
     partitions_def=prefectures,
+    backfill_policy=dg.BackfillPolicy.single_run(),  # prefectures of one region share a pass of its dump
     specs=[
         dg.AssetSpec(
             contract.name,
             deps=[dg.AssetDep(osm_dump, partition_mapping=region_to_prefectures), census_towns],
             description=(
-                f"{contract.about} From: osm_dump, census_towns, by QuackOSM in one pass. "
+                f"{contract.about} From: osm_dump, census_towns, by QuackOSM in one pass for all prefectures of a region that "
+                "a run asks for. A map that lost more than a fifth is refused and the table in hand stays. "
                 f"Stored as: tables/{contract.name}/<prefecture>.parquet. Takes: 10 s to 5 min per prefecture. Paper §3.1."
             ),
-            **sheet(contract, group="osm", kinds={"duckdb"}),
+            **sheet(contract, group="osm", kinds={"duckdb"}, code_version="2"),
         )
         for contract in (OSM_ROADS, OSM_LANDMARKS)
     ],
+    check_specs=[dg.AssetCheckSpec(check, asset=key, blocking=True) for key, check in CHECKS.items()],
 )
-def osm_map(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[dg.MaterializeResult[None]]:
-    """Cut the roads and landmarks of a prefecture out of its region's dump, in one pass for both."""
-    from geoloc_pipeline.orchestration.previews import draw_map
-    from geoloc_pipeline.osm.extract import extract_map
-    from geoloc_pipeline.storage.parquet import read_table
-
-    home, prefecture = pipeline.home, BY_KEY[context.partition_key]
-    roads_step = Step(context, pipeline, "osm_roads", prefecture.key)
-    inputs = roads_step.upstream("osm_dump", prefecture.region) | roads_step.upstream("census_towns", prefecture.key)
-
-    @cache
-    def extracted() -> tuple["pd.DataFrame", "pd.DataFrame"]:
-        return extract_map(
-            max(home.dumps(prefecture.region).glob("*.osm.pbf")),
-            read_table(CENSUS_TOWNS, home.table("census_towns", prefecture.key)),
-            prefecture_code=prefecture.code,
-            scratch=home.extraction_scratch("osm_map", prefecture.key),
-            memory_limit_bytes=pipeline.settings.memory_limit_bytes,
-            progress=roads_step.progress,
-        )
-
-    def roads() -> Made:
-        frame = extracted()[0]
-        made = write_tables(
-            roads_step,
-            {OSM_ROADS: frame},
-            roads=int(frame["road_id"].nunique()),
-            length_km=round(float(frame["length_m"].sum()) / 1000),
-        )
-        made.preview = draw_map(lines=frame)
-        return made
-
-    yield roads_step.run(inputs, roads)
-    landmarks_step = Step(context, pipeline, "osm_landmarks", prefecture.key)
-
-    def landmarks() -> Made:
-        frame = extracted()[1]
-        made = write_tables(landmarks_step, {OSM_LANDMARKS: frame}, categories=int(frame["category"].nunique()))
-        made.preview = draw_map(points=frame.assign(geometry=frame.geometry.representative_point()))
-        return made
-
-    yield landmarks_step.run(inputs, landmarks)
+def osm_map(
+    context: dg.AssetExecutionContext, config: ExtractionConfig, pipeline: Pipeline
+) -> Iterator[Outcome | dg.AssetMaterialization]:
+    """Cut the roads and landmarks of one or several prefectures out of their regions' dumps, one pass a dump for everything."""
+    yield from extract_prefectures(context, pipeline, accept_loss=config.accept_loss)

@@ -1,0 +1,102 @@
+"""Pictures through a refresh: what is archived stays, what nobody speaks of goes, and the UI sees where pictures are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+import shapely
+
+from geoloc_pipeline.demo.grow import grow_land
+from geoloc_pipeline.demo.mirror import DEMO_TOKEN, Mirror, mirror_transport
+from geoloc_pipeline.geo.sphere import distance_m
+from geoloc_pipeline.orchestration.assets.imagery import street_view_images
+from geoloc_pipeline.orchestration.resources import Pipeline
+from geoloc_pipeline.sources.http import HttpClient
+from geoloc_pipeline.sources.mapillary import MapillaryClient
+from geoloc_pipeline.storage.layout import Home
+from geoloc_pipeline.storage.parquet import read_table, write_table
+from geoloc_pipeline.storage.receipts import write_receipt
+from geoloc_pipeline.tables import SAMPLE_POINTS, STREET_VIEW_IMAGES, as_table
+
+KEY = "47_okinawa"
+
+
+def stripes(camera, is_pano: bool, width_px: int):
+    """A picture that costs nothing."""
+    ramp = np.arange(width_px // 2 * width_px) % (camera.seed % 97 + 60)
+    return np.repeat(ramp.reshape(-1, width_px, 1), 3, axis=2).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+    land = grow_land(seed=3, prefecture_codes=("47",), density=0.02)
+    return Mirror(tmp_path_factory.mktemp("world"), land, draw=stripes)
+
+
+@pytest.fixture(scope="module")
+def pipeline_of(mirror: Mirror):
+    """The demo's pipeline, with pictures that cost nothing."""
+
+    class Quick(Pipeline):
+        def mapillary(self) -> MapillaryClient:
+            return MapillaryClient(HttpClient(transport=mirror_transport(mirror)), DEMO_TOKEN)
+
+    return lambda home: Quick(home_dir=str(home.root), profile="demo")
+
+
+@pytest.fixture(scope="module")
+def places(mirror: Mirror) -> list[tuple[float, float]]:
+    """Four places far from each other with a panorama each."""
+    shots, found = mirror.coverage.shots, []
+    for lat, lon in np.column_stack([shots.gps_lat, shots.gps_lon])[shots.is_pano].tolist():
+        if all(distance_m(lat=lat, lon=lon, to_lat=at[0], to_lon=at[1]) > 500 for at in found):
+            found.append((lat, lon))
+        if len(found) == 4:
+            return found
+    raise AssertionError("the world has room for four places")
+
+
+def refresh(pipeline: Pipeline, places: dict[str, tuple[float, float]]) -> dict:
+    home = pipeline.home
+    ids, (lat, lon) = list(places), np.array(list(places.values())).T
+    columns = {"point_id": ids, "lat": lat, "lon": lon, "prefecture_code": ["47"] * len(ids)}
+    columns |= {"n_members": [1] * len(ids), "radius_m": [0.0] * len(ids), "geometry": shapely.points(lon, lat)}
+    path = home.table("sample_points", KEY)
+    write_table(SAMPLE_POINTS, as_table(SAMPLE_POINTS, columns), path)
+    write_receipt(home.receipt("sample_points", KEY), inputs={}, files=[path], root=home.root)
+    result = dg.materialize(
+        [street_view_images],
+        partition_key=KEY,
+        resources={"pipeline": pipeline},
+        instance=dg.DagsterInstance.ephemeral(),
+    )
+    told = result.asset_materializations_for_node("street_view_images")[0].metadata
+    return {name: value.value for name, value in told.items()}
+
+
+def test_a_refresh_keeps_what_is_archived_and_removes_what_nobody_speaks_of(
+    tmp_path: Path, pipeline_of, places: list[tuple[float, float]]
+) -> None:
+    home = Home.at(tmp_path)
+    pipeline = pipeline_of(home)
+    folder = home.images("street_view_images", KEY)
+    named = dict(zip("abcd", places, strict=True))
+    told = refresh(pipeline, {name: named[name] for name in "abc"})
+    assert (told["dagster/row_count"], told["points"], told["of_vanished_points"]) == (3, 3, 0)
+    assert "data:image/png;base64" in told["preview"]
+    assert len(told["preview"]) < 80_000
+    (shard,) = folder.glob("*.tar")
+    stood = shard.stat().st_mtime_ns
+    (folder / "00009-of-other-settings.tar").write_bytes(b"")
+    told = refresh(pipeline, {name: named[name] for name in "abd"})
+    assert (told["dagster/row_count"], told["points_with_a_picture_pct"], told["of_vanished_points"]) == (4, 100.0, 1)
+    assert shard.stat().st_mtime_ns == stood
+    assert not (folder / "00009-of-other-settings.tar").exists()
+    images = read_table(STREET_VIEW_IMAGES, home.table("street_view_images", KEY)).set_index("point_id")
+    assert images["is_wanted"].to_dict() == {"a": True, "b": True, "c": False, "d": True}
+    (folder / "00009-of-a-killed-run.tar").write_bytes(b"")  # what a kill between receipt and removal has left
+    refresh(pipeline, {name: named[name] for name in "abd"})
+    assert sorted(path.name for path in folder.glob("*.tar")) == sorted(images["shard"].unique())
