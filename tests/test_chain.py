@@ -277,7 +277,8 @@ def test_shuffled_pixels_fall_back_to_chance(home: Home) -> None:
 
     def within(found: list[tuple[float, float]], truth: np.ndarray) -> float:
         places = np.array(found)
-        return float(np.mean(distance_m(lat=places[:, 0], lon=places[:, 1], to_lat=truth[:, 0], to_lon=truth[:, 1]) < 25_000))
+        away_m = distance_m(lat=places[:, 0], lon=places[:, 1], to_lat=truth[:, 0], to_lon=truth[:, 1])
+        return float(np.mean(away_m < 100_000))  # the right prefecture: what 300 pictures in a world this small can teach
 
     # chance: the same answers, dealt to other questions
     chance = float(np.mean([within(shuffled, dice.permutation(true)) for _ in range(200)]))
