@@ -59,7 +59,7 @@ def draw_map(
     if not layers:
         return None
     boxes = shapely.bounds(next(iter(layers.values())).geometry.to_numpy())  # the first layer says what is shown
-    canvas = Canvas.around((boxes[:, :2] + boxes[:, 2:])[~np.isnan(boxes[:, 0])] / 2)
+    canvas = Canvas.around(boxes[~np.isnan(boxes[:, 0])].reshape(-1, 2))
     coloured = [name for name in ("points", "areas") if name in layers and colour_by in layers[name].columns][:1]
     for name, layer in layers.items():
         geometry, colours = layer.geometry.to_numpy(), None

@@ -167,7 +167,10 @@ def _report_data(
     regions = result.calibration.regions.get(result.calibration.readout)
     return ReportData(
         title="Where were these photos taken?",
-        summary=f"{ground if pipeline.profile == 'demo' else 'Japan'}; test pictures share no place with training.",
+        summary=(
+            f"{ground if pipeline.profile == 'demo' else 'Japan'}; inside a municipality, test pictures share no place and no "
+            "sequence with training."
+        ),
         estimates=result.estimates,
         default_readout=result.calibration.readout,
         pictures=read_tables(LABELLED_IMAGES, pipeline.home.tables("labelled_images")),
