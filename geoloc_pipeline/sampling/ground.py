@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OFF_THE_LINE_DEG = np.array([2e-9, 1e-9])  # no border runs in just this direction
 _FINEST_DEG = 0.01  # about a kilometre
-_SPLITS = 8  # a cell is divided into 8 x 8
+_SPLITS, _DEPTH = 8, 2  # a cell is divided into 8 x 8, and each of those again
 _OUTSIDE, _INSIDE, _BORDER = 0, 1, 2
 
 
@@ -46,12 +46,13 @@ class Ground:
         """Say of each cell of a grid whether it lies inside, outside or on the border."""
         west, south, east, north = self._area.bounds if not self._area.is_empty else (0.0, 0.0, 0.0, 0.0)
         self._origin = np.array([west, south]) - _FINEST_DEG  # one cell of outside all around
-        wide = max(int(np.ceil((east - west) / _FINEST_DEG)), int(np.ceil((north - south) / _FINEST_DEG))) + 3
-        depth = int(np.ceil(np.log(wide) / np.log(_SPLITS)))
-        cells = np.full((1, 1), _BORDER, dtype=np.int8)
-        for level in range(1, depth + 1):
-            cells = np.kron(cells, np.ones((_SPLITS, _SPLITS), dtype=np.int8))
-            size_deg = _FINEST_DEG * _SPLITS ** (depth - level)
+        coarsest_deg = _FINEST_DEG * _SPLITS**_DEPTH
+        shape = [int((high - low + 2 * _FINEST_DEG) / coarsest_deg) + 1 for low, high in ((south, north), (west, east))]
+        cells = np.full(shape, _BORDER, dtype=np.int8)
+        for level in range(_DEPTH + 1):
+            size_deg = coarsest_deg / _SPLITS**level
+            if level:
+                cells = cells.repeat(_SPLITS, axis=0).repeat(_SPLITS, axis=1)
             row, column = np.nonzero(cells == _BORDER)
             low_x, low_y = self._origin[0] + column * size_deg, self._origin[1] + row * size_deg
             boxes = shapely.box(low_x, low_y, low_x + size_deg, low_y + size_deg)
@@ -68,7 +69,7 @@ class Ground:
         )
 
     def _cell_of(self, degrees: NDArray[np.float64], axis: int) -> NDArray[np.int64]:
-        cell = np.clip((degrees - self._origin[axis]) / _FINEST_DEG, 0, self._cells.shape[0] - 1)
+        cell = np.clip((degrees - self._origin[axis]) / _FINEST_DEG, 0, self._cells.shape[1 - axis] - 1)
         return np.asarray(cell, dtype=np.int64)
 
     def holds(self, *, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.bool_]:
