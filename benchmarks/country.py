@@ -139,6 +139,7 @@ def roads_table(streets: Streets, *, seed: int = 0) -> Any:
     shapes = shapely.linestrings(streets.lonlat, indices=np.repeat(np.arange(n), streets.count))
     names = np.array([f"13:見本通り{number}" for number in range(int(streets.road.max(initial=-1)) + 1)] + [None], dtype=object)
     order = np.random.default_rng(seed).permutation(n)
+    shapes = shapely.from_wkb(shapely.to_wkb(shapes[order]))  # in memory as they are when read from a file: row after row
     return as_table(
         OSM_ROADS,
         {
@@ -149,7 +150,7 @@ def roads_table(streets: Streets, *, seed: int = 0) -> Any:
             "name_latin": np.full(n, None),
             "ref": np.full(n, None),
             "length_m": np.ones(n),
-            "geometry": shapes[order],
+            "geometry": shapes,
         },
     )
 

@@ -91,7 +91,7 @@ class Ground:
             the line that each piece is of. Lines well inside are one piece, vertex by vertex as they were.
         """
         lonlat, line = shapely.get_coordinates(lines, return_index=True)
-        is_inside, is_outside = self._judged(lonlat, line, len(lines))
+        is_inside, is_outside = self._judged(lines)
         asked = np.flatnonzero(~is_inside & ~is_outside)
         within = shapely.contains_properly(self._area, lines[asked])
         is_inside[asked[within]] = True
@@ -109,22 +109,16 @@ class Ground:
             np.concatenate([kept, crossing[source]]),
         )
 
-    def _judged(
-        self, lonlat: NDArray[np.float64], line: NDArray[np.int64], n_lines: int
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _judged(self, lines: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return what the cells say: `[n]` surely inside, `[n]` surely outside."""
-        inside, outside = np.zeros(n_lines, dtype=bool), np.ones(n_lines, dtype=bool)
-        if not len(line):
-            return inside, outside
-        first = np.flatnonzero(np.append(True, line[1:] != line[:-1]))
-        (west, south), (east, north) = (
-            (self._cell_of(reduce(lonlat[:, 0], first), 0), self._cell_of(reduce(lonlat[:, 1], first), 1))
-            for reduce in (np.minimum.reduceat, np.maximum.reduceat)
-        )
+        bounds = shapely.bounds(lines)
+        west, east = self._cell_of(bounds[:, 0], 0), self._cell_of(bounds[:, 2], 0)
+        south, north = self._cell_of(bounds[:, 1], 1), self._cell_of(bounds[:, 3], 1)
         n_cells = (east - west + 1) * (north - south + 1)
-        for answer, sums in ((inside, self._inside), (outside, self._outside)):
-            count = sums[north + 1, east + 1] - sums[south, east + 1] - sums[north + 1, west] + sums[south, west]
-            answer[line[first]] = count == n_cells
+        inside, outside = (
+            sums[north + 1, east + 1] - sums[south, east + 1] - sums[north + 1, west] + sums[south, west] == n_cells
+            for sums in (self._inside, self._outside)
+        )
         return inside, outside
 
 

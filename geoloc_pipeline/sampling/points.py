@@ -22,7 +22,7 @@ def points_table(
     contract: TableContract,
     *,
     lonlat: NDArray[np.float64],
-    feature_id: NDArray[Any],
+    feature_id: Any,
     spacing_m: NDArray[np.float64],
     identity: NDArray[np.uint64] | None = None,
 ) -> Any:
@@ -31,7 +31,7 @@ def points_table(
     Args:
         contract: One of `tables.POINTS`.
         lonlat: `[n, 2]` places in degrees; rounded to OpenStreetMap's precision.
-        feature_id: `[n]` the road or landmark of each.
+        feature_id: `[n]` the road or landmark of each, any array.
         spacing_m: `[n]` interval at which the feature was sampled, 0 for a lone point.
         identity: `[n]` hash of what the id shall depend on besides the place; by default that of `feature_id`.
 
@@ -53,7 +53,7 @@ def points_table(
     return as_table(contract, columns)
 
 
-def hashes_of(names: NDArray[Any]) -> NDArray[np.uint64]:
+def hashes_of(names: Any) -> NDArray[np.uint64]:
     """Return `[n]` 64-bit hashes of strings, the same in every run and on every machine."""
     return np.asarray(pd.util.hash_array(np.asarray(names, dtype=object)), dtype=np.uint64)
 

@@ -83,22 +83,23 @@ class _Network:
     Attributes:
         chains: Their chains; named roads have the numbers 0 to n - 1, the others follow, one a chain.
         rank: `[roads]` importance of each road, 0 the highest: that of its most important way.
-        names: `[named roads]` the `road_id`.
-        way_id: `[pieces]` name of the way that each piece is of, as pandas keeps strings: few are ever looked at.
+        names: `[named roads]` the `road_id`; like the next, in pandas' form: millions of Python strings would be slow.
+        way_id: `[pieces]` name of the way that each piece is of.
     """
 
     chains: Chains
     rank: NDArray[np.int64]
-    names: NDArray[Any]
+    names: Any
     way_id: Any
 
-    def feature_ids(self, chain: NDArray[np.int64], piece: NDArray[np.int64]) -> NDArray[Any]:
+    def feature_ids(self, chain: NDArray[np.int64], piece: NDArray[np.int64]) -> Any:
         """Return the road of points on given chains, or the way (by row of its piece) where the road has no name."""
         road = self.chains.road[chain]
-        named = road < len(self.names)
-        feature = np.empty(len(road), dtype=object)
-        feature[named], feature[~named] = self.names[road[named]], self.way_id[piece[~named]]
-        return feature
+        n_named = len(self.names)
+        unnamed = np.flatnonzero(road >= n_named)
+        row = road.copy()
+        row[unnamed] = n_named + np.arange(len(unnamed))
+        return pd.concat([pd.Series(self.names), pd.Series(self.way_id[piece[unnamed]])]).array[row]
 
     def identities(self, chain: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Return hashes of what makes the ids of points on given chains.
@@ -122,7 +123,7 @@ def _network(roads: gpd.GeoDataFrame, ground: Ground) -> _Network:
     number = chains.road.copy()
     number[nameless] = len(names) + np.arange(int(nameless.sum()))
     ranks = np.concatenate([rank_of_named, chains.road[nameless] - len(names)])
-    return _Network(Chains(number, chains.first, chains.lonlat, chains.way), ranks, np.asarray(names, dtype=object), way_id)
+    return _Network(Chains(number, chains.first, chains.lonlat, chains.way), ranks, names.array, way_id)
 
 
 def _laid_out(

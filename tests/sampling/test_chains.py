@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc_pipeline.sampling.chains import chains_of
+from geoloc_pipeline.sampling.chains import _numbered, chains_of
 
 corner = st.tuples(st.integers(0, 4), st.integers(0, 4))
 way = st.tuples(st.integers(0, 2), st.lists(corner, min_size=1, max_size=7))
@@ -106,3 +106,15 @@ def test_the_smaller_way_stays_of_two_that_draw_the_same():
     lonlat = np.array([(139, 35), (139.01, 35), (139.01, 35), (139, 35)])
     found = chains_of(lonlat, np.array([0, 0, 1, 1]), road=np.array([0, 0]), way_id=np.array(["way/9", "way/10"], dtype=object))
     assert found.way.tolist() == [1, 1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 7), min_size=0, max_size=300), st.integers(0, 60))
+def test_equal_keys_have_equal_numbers_whatever_bits_tell_them_apart(keys, shift):
+    """Keys that differ in their lowest bits only are told apart by the second sort."""
+    key = np.array(keys, dtype=np.uint64) << np.uint64(shift)
+    number = _numbered(key)
+    assert len(set(number.tolist())) == len(set(keys))
+    assert {(one, other) for one, other in zip(keys, number.tolist(), strict=True)} == {
+        (one, number[keys.index(one)]) for one in keys
+    }
