@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import shapely
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from sklearn.cluster import DBSCAN
 
@@ -165,16 +167,62 @@ def clusters_of(
         on their order.
     """
     places = unit_vectors(lat=lat, lon=lon)
-    # The chord below an arc of eps: a k-d tree in three dimensions then finds what a tree of great circles would, in a third
-    # of the time. min_samples=1: every place is a core, so DBSCAN drops none as noise (paper §3.1 keeps every road).
-    eps = _chord(settings.eps_m)
-    cluster = DBSCAN(eps=eps, min_samples=1, metric="euclidean", algorithm="kd_tree").fit_predict(places).astype(np.int64)
+    cluster = dense_clusters(places, eps_m=settings.eps_m)
     wide = _width_m(lat, lon, cluster)[cluster] > settings.widest_m
     if wide.any():
         # By cell alone, not by cluster and cell: two arms of one city may look like two clusters from one side of a border.
         cluster[wide] = cluster.max() + 1 + _numbered(_cells(lat[wide], lon[wide], settings.widest_m))
         cluster = np.unique(cluster, return_inverse=True)[1]
     return _kept_apart(places, cluster, settings)
+
+
+def dense_clusters(places: NDArray[np.float64], *, eps_m: float, at_once: int = 300_000) -> NDArray[np.int64]:
+    """Return DBSCAN's clusters, from 0; nothing is noise.
+
+    DBSCAN lists every neighbour of every place before it begins. So that a country fits into memory, it is asked about some
+    places at a time: places in cells that do not touch, directly or through others, cannot be in one cluster.
+
+    Args:
+        places: `[n, 3]` unit vectors.
+        eps_m: Places with a chain of steps no longer than this between them are one cluster.
+        at_once: How many places DBSCAN is asked about at once, unless more of them hang together.
+
+    Returns:
+        `[n]` cluster numbers.
+    """
+    # The chord below an arc of eps: a k-d tree in three dimensions then finds what a tree of great circles would, in a third
+    # of the time. min_samples=1: every place is a core, so DBSCAN drops none as noise (paper §3.1 keeps every road).
+    dbscan = DBSCAN(eps=_chord(eps_m), min_samples=1, metric="euclidean", algorithm="kd_tree")
+    if len(places) <= at_once:
+        return np.asarray(dbscan.fit_predict(places), dtype=np.int64)
+    land = _lands(places, _chord(eps_m))
+    order = np.argsort(land, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(land[order])) + 1, len(order))
+    cluster = np.empty(len(places), dtype=np.int64)
+    first = done = 0
+    while done < len(order):
+        until = ends[min(np.searchsorted(ends, done + at_once), len(ends) - 1)]
+        some = order[done:until]
+        found = dbscan.fit_predict(places[some])
+        cluster[some] = found + first
+        first, done = first + int(found.max()) + 1, until
+    return cluster
+
+
+def _lands(places: NDArray[np.float64], side: float) -> NDArray[np.int64]:
+    """Return a number for each place, equal wherever cells of this side that hold places touch, directly or through others."""
+    x, y, z = np.floor((places + 1.0) / side).astype(np.int64).T
+    wide = int(2 / side) + 3  # one more than there are cells, so that the last does not touch the next row's first
+    keys, cell = np.unique((x * wide + y) * wide + z, return_inverse=True)
+    beside = [(a * wide + b) * wide + c for a in (-1, 0, 1) for b in (-1, 0, 1) for c in (-1, 0, 1)]
+    ends = []
+    for offset in beside[14:]:  # the thirteen that lie after the cell itself
+        other = np.searchsorted(keys, keys + offset).clip(max=len(keys) - 1)
+        found = np.flatnonzero(keys[other] == keys + offset)
+        ends.append(np.stack([found, other[found]]))
+    links = np.concatenate(ends, axis=1)
+    touching = coo_array((np.ones(links.shape[1], dtype=np.int8), (links[0], links[1])), shape=(len(keys), len(keys)))
+    return np.asarray(connected_components(touching, directed=False)[1][cell], dtype=np.int64)
 
 
 def _kept_apart(

@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.geo.sphere import distance_m, spherical_mean
-from geoloc_pipeline.sampling.clusters import ClusterSettings, cluster_points, clusters_of, coverage_m, separation_m
+from geoloc_pipeline.geo.sphere import distance_m, spherical_mean, unit_vectors
+from geoloc_pipeline.sampling.clusters import (
+    ClusterSettings,
+    cluster_points,
+    clusters_of,
+    coverage_m,
+    dense_clusters,
+    separation_m,
+)
 from geoloc_pipeline.tables import ROAD_POINTS, SAMPLE_POINTS, as_table, check_table, empty_table
 
 LAT, LON = 35.6, 139.7
@@ -48,6 +55,16 @@ def test_clusters_that_are_not_wide_are_the_components_of_steps_within_eps(place
         if certain and box_m < 499:
             assert len(set(got[own])) == 1
             assert (got == got[own][0]).sum() == own.sum()
+
+
+@settings(deadline=None, max_examples=40)
+@given(metres, st.integers(1, 20), st.integers(1, 30))
+def test_asked_about_some_places_at_a_time_the_clusters_are_the_same(places, spread, at_once):
+    points = points_of(np.array(places) * spread / 10)
+    places = unit_vectors(lat=points["lat"], lon=points["lon"])
+    whole = dense_clusters(places, eps_m=100)
+    parts = dense_clusters(places, eps_m=100, at_once=at_once)
+    assert len(set(zip(whole.tolist(), parts.tolist(), strict=True))) == whole.max() + 1 == parts.max() + 1
 
 
 @settings(deadline=None, max_examples=12)
