@@ -201,7 +201,7 @@ def dense_clusters(places: NDArray[np.float64], *, eps_m: float, at_once: int = 
     cluster = np.empty(len(places), dtype=np.int64)
     first = done = 0
     while done < len(order):
-        until = ends[min(np.searchsorted(ends, done + at_once), len(ends) - 1)]
+        until = int(ends[min(int(np.searchsorted(ends, done + at_once)), len(ends) - 1)])
         some = order[done:until]
         found = dbscan.fit_predict(places[some])
         cluster[some] = found + first
