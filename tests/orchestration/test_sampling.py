@@ -20,10 +20,10 @@ LAT, LON = 35.6, 139.7
 STEP_DEG = 0.02  # 2.2 km: every point is a cluster of its own
 
 
-def put(home: Home, contract, frame) -> None:
-    path = home.table(contract.name, KEY)
+def put(home: Home, contract, frame, key: str = KEY) -> None:
+    path = home.table(contract.name, key)
     write_table(contract, frame, path)
-    write_receipt(home.receipt(contract.name, KEY), inputs={}, files=[path], root=home.root)
+    write_receipt(home.receipt(contract.name, key), inputs={}, files=[path], root=home.root)
 
 
 def points(numbers: list[int], *, shifted_deg: dict[int, float]):
@@ -51,11 +51,14 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def refresh(home: Home, numbers: list[int], **shifted: float) -> dict[str, dg.AssetCheckEvaluation]:
+def refresh(
+    home: Home, numbers: list[int], *, neighbours: bool = False, **shifted: float
+) -> dict[str, dg.AssetCheckEvaluation]:
     put(home, ROAD_POINTS, points(numbers, shifted_deg={int(name[1:]): value for name, value in shifted.items()}))
     result = dg.materialize(
         [sample_points],
         partition_key=KEY,
+        run_config={"ops": {"sample_points": {"config": {"neighbours": neighbours}}}},
         resources={"pipeline": Pipeline(home_dir=str(home.root), profile="demo")},
         instance=dg.DagsterInstance.ephemeral(),
     )
@@ -107,3 +110,23 @@ def test_every_point_is_near_its_sample_point_and_those_keep_apart(home: Home) -
 @pytest.mark.parametrize("numbers", [[], [1]])
 def test_a_prefecture_of_no_point_or_one_breaks_nothing(home: Home, numbers: list[int]) -> None:
     assert all(check.passed for check in refresh(home, numbers).values())
+
+
+def test_other_prefectures_play_no_part_unless_neighbours_are_asked_for(home: Home) -> None:
+    def table() -> list[tuple[str, int]]:
+        frame = read_table(SAMPLE_POINTS, home.table("sample_points", KEY))
+        return sorted(zip(frame["point_id"], frame["n_members"], strict=True))
+
+    refresh(home, [0, 1, 2])
+    alone = table()
+    beside = points([1, 40], shifted_deg={1: 0.0003})  # 33 m from a point of ours, and far away
+    for key in ("14_kanagawa", "01_hokkaido"):
+        put(home, ROAD_POINTS, beside.assign(point_id=[f"{key}-{n}" for n in range(2)]), key)
+        put(home, LANDMARK_POINTS, empty_table(LANDMARK_POINTS), key)
+    refresh(home, [0, 1, 2])
+    assert table() == alone
+    refresh(home, [0, 1, 2], neighbours=True)
+    assert sorted(count for _, count in table()) in ([1, 1], [1, 1, 2])  # the pair across the border is kept by one side
+    assert set(table()) != set(alone)
+    refresh(home, [0, 1, 2])
+    assert table() == alone
