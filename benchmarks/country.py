@@ -271,14 +271,14 @@ def labelled_table(images: Any, towns: Any) -> Any:
 def write_pbf(streets: Streets, path: Path) -> None:
     """Write the ways as an `.osm.pbf`, with nodes shared where ways meet, and a replication header."""
     grid = np.round(streets.lonlat * 1e7).astype(np.int64)
-    places, node = np.unique(grid[:, 0] * 10**10 + grid[:, 1], return_inverse=True)
+    places, node = np.unique(grid[:, 0] * 2**31 + grid[:, 1], return_inverse=True)
     header = osmium.io.Header()
     header.set("osmosis_replication_timestamp", "2026-09-03T20:21:51Z")
     header.set("osmosis_replication_sequence_number", "4867")
     ends = np.append(0, np.cumsum(streets.count))
     with osmium.SimpleWriter(str(path), header=header, overwrite=True) as writer:
         for number, place in enumerate(places.tolist(), start=1):
-            writer.add_node(osmium.osm.mutable.Node(id=number, location=(place // 10**10 / 1e7, place % 10**10 / 1e7)))
+            writer.add_node(osmium.osm.mutable.Node(id=number, location=(place // 2**31 / 1e7, place % 2**31 / 1e7)))
         for number, (road, kind) in enumerate(zip(streets.road.tolist(), streets.kind.tolist(), strict=True)):
             tags = {"highway": kind} | ({"name": f"見本通り{road}"} if road >= 0 else {})
             nodes = (node[ends[number] : ends[number + 1]] + 1).tolist()
@@ -290,7 +290,7 @@ def statistics_of(roads: Any) -> dict[str, float]:
     shapes = roads.geometry.to_numpy()
     nodes = shapely.get_num_coordinates(shapes)
     places = np.round(shapely.get_coordinates(shapes) * 1e7).astype(np.int64)
-    shared = np.unique(places[:, 0] * 10**10 + places[:, 1], return_counts=True)[1] > 1
+    shared = np.unique(places[:, 0] * 2**31 + places[:, 1], return_counts=True)[1] > 1
     lonlat, way = shapely.get_coordinates(shapes, return_index=True)
     step = np.hypot(*(np.diff(lonlat, axis=0) * [np.cos(np.radians(lonlat[:, 1].mean())), 1]).T) * (way[1:] == way[:-1])
     length_m = np.bincount(way[1:], weights=step, minlength=len(shapes)) * _M_PER_DEG

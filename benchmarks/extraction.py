@@ -124,6 +124,7 @@ def _in_child(case: Any, dump: Path) -> Any:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, case, dump))
     process.start()
+    sender.close()  # so that a child that dies ends the wait
     found = receiver.recv()
     process.join()
     return found
