@@ -153,7 +153,7 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
         asset_key="dataset_splits",
         check_name="no_group_on_two_sides",
         passed=torn == 0 or config.rule == "paper",
-        metadata={"groups": len(sides), "torn": torn},
+        metadata={"prefecture": key, "groups": len(sides), "torn": torn},
     )
 
 

@@ -1,7 +1,7 @@
 """Group `sampling`: where we want a picture, and what a refresh changed about it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -59,7 +59,7 @@ class Watch:
 
     def told(self) -> dg.AssetCheckResult:
         """Return what changed: nothing when the step had nothing to do. Too much is a warning, never a refusal."""
-        metadata: dict[str, float | int | bool] = {"first_time": self._is_first}
+        metadata: dict[str, Any] = {"prefecture": self._step.partition, "first_time": self._is_first}
         share = 0.0
         if self._changes is None:
             metadata |= {"added": 0, "moved": 0, "removed": 0, "kept": int(self._step.facts().get("rows") or 0)}
@@ -241,11 +241,11 @@ def sample_points(context: dg.AssetExecutionContext, pipeline: Pipeline, config:
         passed=farthest_m <= settings.reach_m,
         # With neighbours, the sample point that serves a place at the border may be one of theirs.
         severity=dg.AssetCheckSeverity.WARN if config.neighbours else dg.AssetCheckSeverity.ERROR,
-        metadata={"farthest_m": farthest_m, "stated_m": settings.reach_m},
+        metadata={"prefecture": key, "farthest_m": farthest_m, "stated_m": settings.reach_m},
     )
     yield dg.AssetCheckResult(
         asset_key="sample_points",
         check_name=APART,
         passed=closest_m is None or closest_m >= settings.apart_m,
-        metadata={"closest_m": closest_m, "stated_m": settings.apart_m},
+        metadata={"prefecture": key, "closest_m": closest_m, "stated_m": settings.apart_m},
     )
