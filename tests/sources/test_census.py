@@ -11,17 +11,15 @@ import zipfile
 from pathlib import Path
 
 import geopandas as gpd
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from geoloc_pipeline.demo.mirror import Fault
-from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError, SourceUnavailableError
+from geoloc_pipeline.errors import BadSourceFileError, MissingInputError
 from geoloc_pipeline.geo.crs import WGS84
-from geoloc_pipeline.sources.census import CensusClient, read_towns
-from geoloc_pipeline.sources.census_archive import check_archive, says_there_is_none
+from geoloc_pipeline.sources.census import read_towns
+from geoloc_pipeline.sources.census_archive import check_archive
 from geoloc_pipeline.tables import CENSUS_TOWNS, check_table
 
 _COLUMNS = ("KEY_CODE", "PREF", "CITY", "S_AREA", "PREF_NAME", "CITY_NAME", "S_NAME", "KIGO_E", "HCODE", "JINKO")
@@ -378,83 +376,6 @@ def test_a_spoilt_member_is_found_out(tmp_path):
     path.write_bytes(content)
     with pytest.raises(BadSourceFileError):
         check_archive(path, shown=path)
-
-
-def test_an_archive_is_fetched_once_with_the_datum_named(fake, tmp_path):
-    content = _archive(tmp_path / "grown", [_row("001001")]).read_bytes()
-    service = fake(lambda request: httpx.Response(200, content=content))
-    client = CensusClient(service.client())
-    path = client.fetch("13", tmp_path / "estat")
-    assert client.fetch("13", tmp_path / "estat") == path
-    assert path.name == "A002005212020DDSWC13-JGD2011.zip"
-    assert len(service.asked) == 1
-    assert dict(service.asked[0].url.params) == {
-        "dlserveyId": "A002005212020",
-        "code": "13",
-        "coordSys": "1",
-        "format": "shape",
-        "downloadType": "5",
-        "datum": "2011",
-    }
-
-
-def test_a_page_instead_of_the_archive_names_the_prefecture_and_is_not_kept(fake, tmp_path):
-    service = fake(lambda request: httpx.Response(200, html="<!DOCTYPE html><html>maintenance"))
-    with pytest.raises(BadSourceFileError, match=r"web page and no zip archive of prefecture 35.*山口県.*code=35"):
-        CensusClient(service.client()).fetch("35", tmp_path / "estat")
-    assert list((tmp_path / "estat").iterdir()) == []
-
-
-def test_an_archive_comes_from_the_mirror_and_one_that_it_has_not_is_a_value(sites, tmp_path, caplog):
-    content = _archive(tmp_path / "grown", [_row("001001")]).read_bytes()
-    (sites.folder / "estat" / "A002005212020DDSWC13-JGD2011.zip").write_bytes(content)
-    with sites.client() as http:
-        client = CensusClient(http)
-        assert client.fetch("13", tmp_path / "estat").read_bytes() == content
-        with caplog.at_level(logging.WARNING):
-            assert client.fetch("35", tmp_path / "estat") is None
-    assert "no archive of 35_yamaguchi" in caplog.text
-    assert [path.name for path in (tmp_path / "estat").iterdir()] == ["A002005212020DDSWC13-JGD2011.zip"]
-
-
-def test_an_archive_that_is_not_found_is_a_value_too(fake, tmp_path):
-    service = fake(lambda request: httpx.Response(404, html="<html>ページが見つかりません。"))
-    assert CensusClient(service.client()).fetch("35", tmp_path / "estat") is None
-    assert len(service.asked) == 1
-    assert list((tmp_path / "estat").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "error"), [("html", BadSourceFileError), ("unavailable", SourceUnavailableError), ("cut", SourceUnavailableError)]
-)
-@pytest.mark.parametrize("code", ["13", "35"])
-def test_an_outage_is_no_missing_archive(sites, tmp_path, kind, error, code):
-    content = _archive(tmp_path / "grown", [_row("001001")]).read_bytes()
-    (sites.folder / "estat" / "A002005212020DDSWC13-JGD2011.zip").write_bytes(content)
-    with sites.client(Fault(kind, times=99), tries=2) as http, pytest.raises(error):
-        CensusClient(http).fetch(code, tmp_path / "estat")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "cp932"])
-def test_only_the_page_of_an_empty_search_says_that_there_is_none(tmp_path, encoding):
-    path = tmp_path / "page"
-    for text, is_none in (
-        ("<html>該当するデータはありません。検索条件を確認してください。", True),
-        ("<html>該当データが存在しません。", True),
-        ("<html>ただいまメンテナンス中のため、ご利用になれません。ご不便をおかけして申し訳ありません。", False),
-        ("<html>該当するデータを準備しています。アクセスが集中しています。応答がありません。", False),
-        ("", False),
-    ):
-        path.write_bytes(text.encode(encoding))
-        assert says_there_is_none(path) is is_none
-
-
-@pytest.mark.parametrize("code", ["48", "1", "13101", ""])
-def test_a_code_that_is_no_prefecture_asks_nothing(fake, tmp_path, code):
-    service = fake(lambda request: httpx.Response(200))
-    with pytest.raises(SettingError):
-        CensusClient(service.client()).fetch(code, tmp_path)
-    assert service.asked == []
 
 
 def test_a_missing_archive_is_told(tmp_path):
