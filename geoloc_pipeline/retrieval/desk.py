@@ -26,6 +26,7 @@ from geoloc_pipeline.retrieval.places import PlaceNames
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS
 from geoloc_pipeline.retrieval.trial import Calibration
 from geoloc_pipeline.storage.parquet import read_table, read_tables
+from geoloc_pipeline.storage.receipts import read_receipt
 from geoloc_pipeline.storage.shards import read_member
 from geoloc_pipeline.tables import CENSUS_TOWNS, IMAGES
 
@@ -207,7 +208,8 @@ class Desk:
 
     def provenance(self) -> dict[str, str]:
         """Return what the answers of this home are made of, by name."""
-        dumps = [path.name for path in self.home.dump_files()]
+        receipts = [read_receipt(path) for path in sorted(self.home.receipt("osm_dump").parent.glob("*.json"))]
+        dumps = [name.rsplit("/", 1)[-1] for receipt in receipts if receipt for name in receipt.files]
         return {
             "model": self.embedder.model_version,
             "read-out": f"{self.calibration.readout}, chosen on validation pictures",

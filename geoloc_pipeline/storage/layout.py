@@ -48,11 +48,6 @@ class Home:
         """Return the folder that keeps the dated dumps of a region."""
         return self.root / "sources" / "geofabrik" / region
 
-    def dump_files(self) -> list[Path]:
-        """Return the newest dump of each region that has one, by region."""
-        found: dict[str, Path] = {path.parent.name: path for path in sorted(self.dumps("").glob("*/*.osm.pbf"))}
-        return [found[region] for region in sorted(found)]
-
     def census(self) -> Path:
         """Return the folder of the e-Stat archives."""
         return self.root / "sources" / "estat"
