@@ -40,7 +40,7 @@ def distance_m(*, lat: ArrayLike, lon: ArrayLike, to_lat: ArrayLike, to_lon: Arr
 def step_m(
     *, lat: NDArray[np.float64], lon: NDArray[np.float64], to_lat: NDArray[np.float64], to_lon: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the length in metres of short steps on the WGS 84 ellipsoid, fifty times as fast as `distance_m`.
+    """Return the length in metres of short steps on the WGS 84 ellipsoid, many times as fast as `distance_m`.
 
     The step is measured on the plane that fits the ellipsoid at its middle latitude: within a millionth of the geodesic for
     steps up to a kilometre below 80° of latitude. Longer steps are for `distance_m`.

@@ -3,7 +3,7 @@
 A road's lines do not depend on how mappers cut, turned or numbered its ways. Ways are broken at every node of their road where
 other than two stretches meet (a junction, a dead end), stretches drawn twice are dropped, and the rest are joined through the
 nodes where just two meet. Two data sets that draw the same road yield the same chains.
-All of it is arithmetic on whole columns: 50 million nodes are a minute's work, and no Python object stands for a way.
+All of it is arithmetic on whole columns: no Python object stands for a way.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _numbered(key: NDArray[np.uint64]) -> NDArray[np.int64]:
 
     The keys are hashes of 64 bits: two of a hundred million nodes coincide in one of four thousand maps.
     """
-    # Sorting numbers is four times as fast as sorting their rows, so the row rides in the lowest bits of its key. Where that
+    # Sorting numbers is three times as fast as sorting their rows, so the row rides in the lowest bits of its key. Where that
     # makes two keys alike, the few rows concerned are sorted once more by the whole key.
     n_bits = np.uint64(max(len(key) - 1, 1).bit_length())
     packed = np.sort(((key >> n_bits) << n_bits) | np.arange(len(key), dtype=np.uint64))
