@@ -38,7 +38,8 @@ from geoloc_pipeline.tables import (
 pytestmark = pytest.mark.chain
 
 GEOLOC = Path(sys.executable).with_name("geoloc")
-SMALL = ["--prefectures", "13,47", "--density", "0.1"]
+SMALL = ["--prefectures", "13,47", "--density", "0.25"]  # enough pictures to learn from, and no more
+SMALLER = ["--density", "0.1"]  # fills the small disk where it shall be full
 KEYS = ("13_tokyo", "47_okinawa")
 
 
@@ -285,8 +286,7 @@ def test_shuffled_pixels_fall_back_to_chance(home: Home) -> None:
         chance = float(np.mean([within(shuffled, dice.permutation(true), away_km) for _ in range(200)]))
         spread = float(np.sqrt(max(chance * (1 - chance), 0.02) / len(true)))
         assert within(shuffled, true, away_km) <= chance + 3 * spread
-    # With pixels in their places, the right prefecture at least: what 300 pictures in a world this small can teach.
-    assert within(whole, true, 100) > chance + 3 * spread
+        assert within(whole, true, away_km) > chance + 3 * spread
 
 
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     if mounted.returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
-        done = demo(disk / "home")
+        done = demo(disk / "home", *SMALLER)
         assert done.returncode == 2, done.stderr
         assert "free some space" in done.stderr
         assert list(disk.rglob("*.partial")) == []
