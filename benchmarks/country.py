@@ -238,8 +238,9 @@ def images_table(streets: Streets, n_images: int, *, seed: int = 0) -> Any:
     group = np.cumsum(dice.random(n_images) < 1 / 12)
     stamp = pd.Timestamp("2026-01-01", tz="UTC")
     plain: dict[str, Any] = {
-        "source": "local", "requested_lat": np.nan, "requested_lon": np.nan, "views": "photo", "width_px": 448,
-        "height_px": 448,
+        "source": "local", "origin_id": None, "accuracy_m": np.nan,
+        "content_sha256": "", "requested_lat": np.nan, "requested_lon": np.nan, "views": "photo",
+        "width_px": 448, "height_px": 448,
         "captured_at": stamp, "fetched_at": stamp, "licence": "CC0-1.0", "attribution": "", "source_url": "", "sha256": "",
         "shard": "0.tar", "offset": 0, "size_bytes": 1, "point_id": None, "is_wanted": True,
     }  # fmt: skip

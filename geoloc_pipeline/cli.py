@@ -76,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8080, help="default: 8080")
     serve.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
     serve.set_defaults(run=_serve)
+    extract = commands.add_parser("extract", help="write archived pictures as plain WebP files")
+    extract.add_argument("image_ids", metavar="IMAGE_ID", nargs="+", help="as in the tables and on evidence pages")
+    extract.add_argument("--to", metavar="DIR", type=Path, default=Path(), help="default: the current folder")
+    extract.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
+    extract.set_defaults(run=_extract)
+    coverage = commands.add_parser("coverage", help="where street view is and is not, by prefecture and provider")
+    coverage.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
+    coverage.add_argument("--json", action="store_true", help="print one JSON object a line")
+    coverage.set_defaults(run=_coverage)
+    doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to get it")
+    doctor.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -181,6 +193,56 @@ def _serve(told: argparse.Namespace) -> int:
     print(f"http://{told.host}:{told.port}  (Ctrl-C ends it)", file=sys.stderr)
     uvicorn.run(app, host=told.host, port=told.port, log_level="warning")
     return 0
+
+
+# --- geoloc extract, coverage, doctor -----------------------------------------------------------------------------------
+
+
+def _extract(told: argparse.Namespace) -> int:
+    from geoloc_pipeline.storage.archive import PictureArchive
+
+    archive = PictureArchive.open(_home_of(told.home))
+    for image_id in told.image_ids:
+        print(archive.extract(image_id, told.to))
+    return 0
+
+
+def _coverage(told: argparse.Namespace) -> int:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from geoloc_pipeline.orchestration.coverage_report import coverage_rows
+
+    home = _home_of(told.home)
+    rows = coverage_rows(home)
+    if not rows:
+        cure = "materialise `street_view_images` first"
+        raise MissingInputError(what="collected street view", path=home.root, cure=cure)
+    if told.json:
+        print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        return 0
+    table = Table(title="Street view at the sample points", title_justify="left", title_style="bold", box=box.SIMPLE)
+    columns = ("prefecture", "points", "served", "provider", "asked", "panoramas", "flat", "nothing")
+    for name in columns:
+        table.add_column(name, justify="left" if name in {"prefecture", "provider"} else "right", no_wrap=True)
+    former = None
+    for row in rows:
+        is_same = row["prefecture"] == former
+        former = row["prefecture"]
+        first = ("", "", "") if is_same else (former, f"{row['points']:,}", f"{row['with_picture_pct']:.1f} %")
+        counts = (f"{row[name]:,}" for name in ("asked", "panoramas", "flat_sets", "nothing"))
+        table.add_row(*first, row["source"], *counts)
+    Console().print(table)
+    return 0
+
+
+def _doctor(told: argparse.Namespace) -> int:
+    from geoloc_pipeline.orchestration.doctor import describe, examine
+
+    findings = examine(_home_of(told.home), os.environ)
+    print(describe(findings))
+    return 2 if any(finding.is_blocking for finding in findings) else 0
 
 
 def _home_of(path: str) -> Home:

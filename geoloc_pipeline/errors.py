@@ -88,6 +88,18 @@ class MissingKeyError(SourceError, KeyError):
         return self.sentence
 
 
+class TermsNotAcceptedError(SourceError, PermissionError):
+    """A service's terms forbid what this pipeline does with its pictures, and nobody has said that they hold other rights."""
+
+    exit_code = 2
+
+    def __init__(self, *, service: str, clauses: str, variable: str, value: str) -> None:
+        super().__init__(
+            f"{service} was not asked: its terms forbid this use ({clauses}); only if a contract of your own allows it, "
+            f"set {variable} to {value!r}"
+        )
+
+
 class ChecksumMismatchError(SourceError, ValueError):
     """A downloaded file is not the file that the service says it is."""
 

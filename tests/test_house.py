@@ -21,7 +21,7 @@ TESTED_BY = {  # what has no door of its own is tested through the door that it 
     "retrieval/gallery_store": "retrieval/test_gallery.py",
     "sources/photo_lists": "sources/test_photo_sets.py",
 }
-SERVICES = ("geofabrik", "census", "mapillary")
+SERVICES = ("geofabrik", "census", "mapillary", "panoramax", "kartaview", "google")
 
 
 def names(paths: list[Path]) -> list[str]:

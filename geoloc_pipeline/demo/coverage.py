@@ -7,6 +7,7 @@ Does not belong here: providers' protocols (`mirror_*.py`), pixels (`pictures.py
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import itertools
 from collections import defaultdict
@@ -38,6 +39,9 @@ NEVER_DRIVEN, FLAT_AHEAD, FLAT_AROUND, DRIVEN_TWICE = 0.04, 0.01, 0.015, 0.18
 """Shares of stretches that no camera, only a dash camera, or only four flat cameras have seen; and that were driven twice."""
 WITHOUT_COMPUTED = 0.06
 """Share of pictures whose place and heading were never computed from their neighbours."""
+TO_PANORAMAX, FLAT_TO_KARTAVIEW = 0.04, 0.3
+"""Shares of trips whose pictures went to Panoramax, and of trips with flat cameras that went to KartaView (3 % of sequences);
+all others went to Mapillary."""
 _METRES_PER_DEG = 111_195.0
 _DENSE_CELL_DEG = 0.0025
 _DENSE_PICTURES = 150  # in three by three cells, some 700 m across
@@ -89,6 +93,7 @@ class Coverage:
         """
         self.sequence_ids: list[str] = []
         self.creators: list[str] = []
+        self.providers: list[str] = []
         self._trips: list[tuple[Floats, Floats, int, bool, float, Generator]] = []
         latest_ms = int(land.published_at.timestamp() * 1000)
         lines = _lines(land.roads)
@@ -98,6 +103,10 @@ class Coverage:
         for path in _walks(land, lines):
             self._drive(path, land.seed, latest_ms, on_foot=True)
         self.shots = self._developed()
+        self._sort()
+
+    def _sort(self) -> None:
+        """Makes the pictures easy to find."""
         tile_x, tile_y = tile_of(lat=self.shots.gps_lat, lon=self.shots.gps_lon, zoom=TILE_ZOOM)
         self._by_tile = _grouped(tile_x * 2**TILE_ZOOM + tile_y)
         self._by_sequence = _grouped(self.shots.sequence)
@@ -108,6 +117,23 @@ class Coverage:
 
     def __len__(self) -> int:
         return len(self.shots.image_id)
+
+    def only(self, provider: str) -> Coverage:
+        """Gives one provider's part of the coverage; pictures keep their ids and everything else but their rows.
+
+        Args:
+            provider: `mapillary`, `panoramax` or `kartaview`.
+        """
+        mine = np.array([name == provider for name in self.providers], dtype=np.bool_)
+        rows = np.flatnonzero(mine[self.shots.sequence])
+        part = copy.copy(self)
+        part.sequence_ids, part.creators, part.providers = (
+            list(itertools.compress(names, mine)) for names in (self.sequence_ids, self.creators, self.providers)
+        )
+        shots = {field.name: getattr(self.shots, field.name)[rows] for field in fields(Shots)}
+        part.shots = Shots(**shots | {"sequence": (np.cumsum(mine) - 1)[shots["sequence"]]})
+        part._sort()
+        return part
 
     def row_of(self, image_id: str) -> int | None:
         """Tells the row of a picture; None for an id that nobody has."""
@@ -160,10 +186,12 @@ class Coverage:
         day_ms = (latest_ms // 86_400_000 - days_ago) * 86_400_000
         start_ms = day_ms + int(dice.uniform(7.0 - 9.0, 17.0 - 9.0) * 3_600_000)  # 7 to 17 h in Japan, which is UTC+9
         creator = f"made_up_mapper_{int(dice.integers(1, 61)):02d}"
+        provider = _provider_of(seed_of("provider", start_ms, *np.round(at[[0, -1]].ravel(), 7)), is_pano=is_pano)
         for turn in turns:
             digest = hashlib.blake2b(f"{start_ms} {turn} {at[0]} {at[-1]}".encode(), digest_size=16).digest()
             self.sequence_ids.append(base64.urlsafe_b64encode(digest).decode()[:22])
             self.creators.append(creator)
+            self.providers.append(provider)
             self._trips.append((at, (heading + turn) % 360.0, start_ms, is_pano, gap_m, dice))
 
     def _developed(self) -> Shots:
@@ -195,6 +223,14 @@ class Coverage:
             pitch_deg=np.clip(rig[1] * 1.0 + noise[3] * 0.6, -4.0, 4.0),
             roll_deg=np.clip(rig[2] * 1.0 + noise[4] * 0.6, -4.0, 4.0),
         )
+
+
+def _provider_of(seed: int, *, is_pano: bool) -> str:
+    """Tells to whom a trip was uploaded; a rig's cameras go together, and no other chance is touched."""
+    luck = float(uniform(seed)[0])
+    if not is_pano and luck >= 1.0 - FLAT_TO_KARTAVIEW:
+        return "kartaview"
+    return "panoramax" if luck < TO_PANORAMAX else "mapillary"
 
 
 def _ids(count: int) -> Ints:

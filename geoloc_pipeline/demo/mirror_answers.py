@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -67,6 +68,9 @@ class Answer:
         start: First byte of the file that is sent.
         stop: The byte after the last; None for the end.
         cut_after: Bytes after which the connection breaks; None: it holds.
+        short_by: Bytes that are announced and do not come.
+        is_endless: Whether the body begins anew whenever it ends; its length is not announced.
+        pause_s: Before each of the hundred drops in which a body comes; 0: it comes at once.
     """
 
     status: int
@@ -76,6 +80,9 @@ class Answer:
     start: int = 0
     stop: int | None = None
     cut_after: int | None = None
+    short_by: int = 0
+    is_endless: bool = False
+    pause_s: float = 0.0
 
     @property
     def size_bytes(self) -> int:
@@ -83,6 +90,11 @@ class Answer:
         if isinstance(self.body, bytes):
             return len(self.body)
         return (self.body.stat().st_size if self.stop is None else self.stop) - self.start
+
+    @property
+    def announced_bytes(self) -> int | None:
+        """How long the body is said to be; None where nothing is said."""
+        return None if self.is_endless else self.size_bytes + self.short_by
 
     def chunks(self) -> Iterator[bytes]:
         """Yields the body piece by piece.
@@ -94,12 +106,21 @@ class Answer:
             BrokenConnectionError: The answer is one that breaks off.
         """
         sent = 0
-        for chunk in self._pieces():
+        for chunk in self._drops() if self.pause_s else self._pieces():
             if self.cut_after is not None and sent + len(chunk) > self.cut_after:
                 yield chunk[: self.cut_after - sent]
                 raise BrokenConnectionError(f"the mirror broke off after {self.cut_after} bytes, as it was told to")
             sent += len(chunk)
             yield chunk
+        while self.is_endless:
+            yield from self._pieces()
+
+    def _drops(self) -> Iterator[bytes]:
+        size = max(self.size_bytes // 100, 1)
+        for piece in self._pieces():
+            for start in range(0, len(piece), size):
+                time.sleep(self.pause_s)
+                yield piece[start : start + size]
 
     def _pieces(self) -> Iterator[bytes]:
         if isinstance(self.body, bytes):

@@ -18,13 +18,15 @@ from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import mapbox_vector_tile
 import numpy as np
 import shapely
 
 from geoloc_pipeline.demo.mirror_answers import Answer, as_json, html
 from geoloc_pipeline.demo.mirror_faults import token_error
-from geoloc_pipeline.demo.pictures import jpeg_of
+from geoloc_pipeline.demo.pictures import camera_of, jpeg_of
+from geoloc_pipeline.demo.render import _rotation
 from geoloc_pipeline.geo.sphere import distance_m
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from geoloc_pipeline.demo.coverage import Coverage
     from geoloc_pipeline.demo.mirror_answers import Asked
     from geoloc_pipeline.demo.pictures import Draw
+    from geoloc_pipeline.demo.render import Camera
 
     Ints = NDArray[np.int64]
 
@@ -178,7 +181,7 @@ class Mapillary:
                 "computed_compass_angle": round(float(shots.heading_deg[row]), 6),
                 "computed_geometry": _point(round(float(shots.lon[row]), 9), round(float(shots.lat[row]), 9)),
                 "computed_altitude": 2.1,
-                "computed_rotation": [1.2, -0.4, 0.3],
+                "computed_rotation": _rotation_vector(camera_of(coverage, row)),
                 "atomic_scale": 1.0,
                 "merge_cc": int(shots.sequence[row]) + 1,
                 "quality_score": 0.9,
@@ -263,6 +266,12 @@ def _in_tile(lon: NDArray[np.float64], lat: NDArray[np.float64], rows: Ints, x: 
     column = (lon[rows] + 180.0) / 360.0 * 2**zoom - x
     row = (1.0 - np.arcsinh(np.tan(np.radians(lat[rows]))) / np.pi) / 2.0 * 2**zoom - y
     return np.asarray(np.round(np.column_stack([column, row]) * 4096), dtype=np.int64)
+
+
+def _rotation_vector(camera: Camera) -> list[float]:
+    """Gives axis times angle, as OpenSfM does: from east, north, up to what is right, down, ahead for the camera."""
+    right, ahead, up = _rotation(camera.heading_deg, camera.pitch_deg, camera.roll_deg).T  # as the picture is drawn
+    return [round(float(part), 9) for part in cv2.Rodrigues(np.array([right, -up, ahead]))[0].ravel()]
 
 
 def _point(lon: float, lat: float) -> dict[str, Any]:

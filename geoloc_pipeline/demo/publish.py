@@ -1,7 +1,7 @@
 """Publishes a world: the files that Geofabrik, e-Stat and a photographer would hold of a land.
 
 Belongs here: the folder as a whole, which stands whole or not at all, and real files put in the same places.
-Does not belong here: each kind of file (`publish_osm.py`, `publish_census.py`, `publish_photos.py`).
+Does not belong here: each kind of file (`publish_osm.py`, `publish_census.py`, `publish_photos.py`, `publish_sets.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 
 import shapely
 
+from geoloc_pipeline.demo.pictures import Renderer
 from geoloc_pipeline.demo.publish_census import archive_name, publish_census
 from geoloc_pipeline.demo.publish_osm import describe_extract, extract_path, publish_extracts, publish_index
 from geoloc_pipeline.demo.publish_photos import publish_photos
+from geoloc_pipeline.demo.publish_sets import publish_sets
 from geoloc_pipeline.demo.read import archives_in, dumps_in, read_version
 from geoloc_pipeline.errors import BadSourceFileError
 from geoloc_pipeline.geo.prefectures import BY_CODE
@@ -30,14 +32,14 @@ if TYPE_CHECKING:
     from geoloc_pipeline.demo.land import Land
     from geoloc_pipeline.demo.pictures import Draw
 
-FORM = 1
+FORM = 2
 """Changes when the published files of an unchanged land change, so that worlds on disk are made anew."""
 GEOFABRIK, ESTAT, PHOTOS = "geofabrik", "estat", "photos"
 _NOTE = "world.json"
 
 
 def publish_world(land: Land, folder: Path, *, draw: Draw | None = None) -> None:
-    """Writes a land's files below `folder`: `geofabrik/`, `estat/` and `photos/local/`; whole or not at all.
+    """Writes a land's files below `folder`: `geofabrik/`, `estat/` and `photos/<set>/`; whole or not at all.
 
     A folder that already holds this very land is left alone; one that holds another is replaced.
 
@@ -55,7 +57,9 @@ def publish_world(land: Land, folder: Path, *, draw: Draw | None = None) -> None
     with _made_whole(folder, fingerprint) as scratch:
         publish_extracts(land, scratch / GEOFABRIK)
         publish_census(land, scratch / ESTAT)
+        draw = draw or Renderer(land)
         publish_photos(land, scratch / PHOTOS / "local", draw=draw)
+        publish_sets(land, scratch / PHOTOS, draw=draw)
 
 
 def publish_real_files(source: Path, folder: Path) -> None:

@@ -45,7 +45,7 @@ def publish_photos(land: Land, folder: Path, *, draw: Draw | None = None) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     dice = np.random.default_rng(seed_of("photos", land.seed))
     rows = []
-    for number, (lat, lon) in enumerate(_places(land, dice)):
+    for number, (lat, lon) in enumerate(places_beside_roads(land, dice, count=PHOTOS)):
         moment = land.published_at - timedelta(days=float(dice.uniform(30, 2500)))
         moment = moment.astimezone(_JAPAN).replace(hour=int(dice.integers(8, 17)), microsecond=0)
         camera = Camera(lat, lon, float(dice.uniform(0, 360)), moment.astimezone(UTC), int(dice.integers(2**40)))
@@ -62,19 +62,31 @@ def publish_photos(land: Land, folder: Path, *, draw: Draw | None = None) -> Non
         os.utime(path, (land.published_at.timestamp(),) * 2)
 
 
-def _places(land: Land, dice: np.random.Generator) -> list[tuple[float, float]]:
-    """Gives places beside roads, equally many for each prefecture."""
+def places_beside_roads(
+    land: Land, dice: np.random.Generator, *, count: int, is_mixed: bool = False
+) -> list[tuple[float, float]]:
+    """Gives places beside roads, equally many for each prefecture.
+
+    Args:
+        land: Whose roads.
+        dice: Chance.
+        count: How many places.
+        is_mixed: Whether neighbours in the list may be far apart; else they stand in the order of prefectures.
+
+    Returns:
+        (lat, lon) in WGS 84 degrees; none where there is no road.
+    """
     roads = [road for road in land.roads if road.tags["highway"] in {"primary", "secondary", "tertiary", "unclassified"}]
     roads = roads or list(land.roads)
     if not roads:
         return []
     places = []
-    for number in range(PHOTOS):
-        share = (number + dice.random()) / PHOTOS  # roads stand in order of prefecture
+    for number in range(count):
+        share = (number + dice.random()) / count  # roads stand in order of prefecture
         lonlat = roads[int(share * len(roads))].lonlat
         lon, lat = lonlat[int(dice.integers(len(lonlat)))] + dice.normal(0.0, 2e-5, 2)
         places.append((float(lat), float(lon)))
-    return places
+    return [places[at] for at in dice.permutation(count)] if is_mixed else places
 
 
 def _exif(camera: Camera, *, author: str, moment: datetime, has_gps: bool) -> Image.Exif:

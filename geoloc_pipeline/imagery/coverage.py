@@ -1,96 +1,109 @@
-"""Which pictures a provider has around some points: its coverage tiles, asked for once and kept for whoever comes next."""
+"""Which pictures a provider has around some points: its coverage, asked for once and kept for whoever comes next."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from geoloc_pipeline.geo.tiles import tile_of
-from geoloc_pipeline.imagery.choose import Point, within_reach
-from geoloc_pipeline.sources.mapillary_coverage import COVERAGE_ZOOM, Coverage, read_coverage_tile
+from geoloc_pipeline.errors import SourceUnavailableError
+from geoloc_pipeline.imagery.choose import within_reach
+from geoloc_pipeline.sources.street_view import Area, Coverage, Point, StreetViewProvider
 from geoloc_pipeline.storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geoloc_pipeline.sources.mapillary import MapillaryClient
     from geoloc_pipeline.storage.progress import Progress
 
+AREAS_AT_ONCE = 16  # a tile of a big city takes 10 MB, and more once it is read
 
-def coverage_around(
+
+async def coverage_around(
     points: Sequence[Point],
-    client: MapillaryClient,
+    provider: StreetViewProvider,
     *,
     radius_m: float,
-    edition: str,
-    workers: int,
-    tiles_folder: Path | None = None,
+    edition: str = "",
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Coverage:
     """Return every picture within the radius of a point, and a few beyond it.
 
     Args:
         points: What to look around.
-        client: Asked for the tiles that hold a point or reach into its radius.
+        provider: Asked for the areas that hold a point or reach into its radius.
         radius_m: How far a picture may be from its point, metres.
-        edition: Any word; tiles kept under another one are not looked at.
-        workers: How many tiles are asked for at once.
-        tiles_folder: Where tiles are kept for other prefectures and for a run that dies; None: nowhere.
-        progress: Told tiles.
+        edition: Any word; what is kept under another one is not looked at.
+        folder: Where a provider's coverage is kept for other prefectures and for a run that dies, where its terms allow that;
+            None: nowhere.
+        progress: Told areas.
 
     Returns:
         Pictures in id order.
 
     Raises:
         SourceUnavailableError: The provider does not answer.
-        SourceRefusedError: The token is refused.
-        BudgetSpentError: The day's requests are used up; kept tiles are not asked for again.
+        SourceRefusedError: It refuses the key.
+        BudgetSpentError: The day's requests are used up; what is kept is not asked for again.
         HomeError: The disk is full or not ours to write.
     """
-    tiles = tiles_around(points, radius_m=radius_m)
-
-    def read(item: tuple[tuple[int, int], list[Point]]) -> Coverage:
-        (x, y), near = item
-        return within_reach(_tile(client, tiles_folder, edition, x=x, y=y), near, radius_m=radius_m)
-
+    areas = provider.areas_around(points, radius_m=radius_m)
     parts: list[Coverage] = []
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        try:
-            for part in pool.map(read, tiles.items()):
-                parts.append(part)
-                if progress:
-                    progress.tell(len(parts), total=len(tiles), unit="coverage tiles")
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    left = iter(areas)
+
+    async def read_on() -> None:
+        for area in left:
+            whole = await _of(area, provider, _kept_path(area, provider, folder, edition=edition), radius_m=radius_m)
+            parts.append(await asyncio.to_thread(within_reach, whole, area.points, radius_m=radius_m))
+            if progress:
+                progress.tell(len(parts), total=len(areas), unit=f"areas of {provider.service}")
+
+    tasks = [asyncio.create_task(read_on()) for _ in range(min(AREAS_AT_ONCE, len(areas)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     return Coverage.joined(parts)
 
 
-def tiles_around(points: Sequence[Point], *, radius_m: float) -> dict[tuple[int, int], list[Point]]:
-    """Return the z14 tiles that hold a point or reach into its radius, sorted, each with those points."""
-    tiles: dict[tuple[int, int], list[Point]] = {}
-    for point in points:
-        _, lat, lon = point
-        step_lat = radius_m / 110_000.0
-        step_lon = step_lat / max(0.01, float(np.cos(np.radians(lat))))
-        xs, ys = tile_of(
-            lat=np.array([lat - step_lat, lat + step_lat]), lon=np.array([lon - step_lon, lon + step_lon]), zoom=COVERAGE_ZOOM
-        )
-        for x in range(int(xs.min()), int(xs.max()) + 1):
-            for y in range(int(ys.min()), int(ys.max()) + 1):
-                tiles.setdefault((x, y), []).append(point)
-    return dict(sorted(tiles.items()))
+def kept_coverage(
+    points: Sequence[Point], provider: StreetViewProvider, *, radius_m: float, edition: str, folder: Path | None
+) -> tuple[Coverage, list[Area]]:
+    """Return what is kept of the coverage around points, and the areas that the provider would have to be asked about."""
+    parts, unkept = [], []
+    for area in provider.areas_around(points, radius_m=radius_m):
+        path = _kept_path(area, provider, folder, edition=edition)
+        try:
+            whole = provider.read_coverage(area, path.read_bytes()) if path else None
+        except (FileNotFoundError, ValueError):
+            whole = None
+        if whole is None:
+            unkept.append(area)
+        else:
+            parts.append(within_reach(whole, area.points, radius_m=radius_m))
+    return Coverage.joined(parts), unkept
 
 
-def _tile(client: MapillaryClient, tiles_folder: Path | None, edition: str, *, x: int, y: int) -> Coverage:
-    if tiles_folder is None:
-        return client.coverage_tile(x=x, y=y)[1]
-    path = tiles_folder / (edition or "first") / f"{COVERAGE_ZOOM}-{x}-{y}.mvt"
+def _kept_path(area: Area, provider: StreetViewProvider, folder: Path | None, *, edition: str) -> Path | None:
+    if folder is None or not provider.keeps_coverage:
+        return None
+    return folder / (edition or "first") / f"{area.key}.coverage"
+
+
+async def _of(area: Area, provider: StreetViewProvider, path: Path | None, *, radius_m: float) -> Coverage:
+    if path is not None:
+        try:
+            return await asyncio.to_thread(provider.read_coverage, area, path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            pass  # not kept, or spoilt on disk: it is asked for
+    content = await provider.ask_coverage(area, radius_m=radius_m)
     try:
-        return read_coverage_tile(path.read_bytes(), x=x, y=y)
-    except (FileNotFoundError, ValueError):  # not kept, or spoilt on disk
-        content, coverage = client.coverage_tile(x=x, y=y)
-        write_bytes(path, content)
-        return coverage
+        coverage = await asyncio.to_thread(provider.read_coverage, area, content)
+    except ValueError as error:
+        raise SourceUnavailableError(service=provider.service, url=f"its area {area.key}", reason=str(error)) from None
+    if path is not None:
+        await asyncio.to_thread(write_bytes, path, content)
+    return coverage

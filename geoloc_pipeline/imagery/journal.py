@@ -1,9 +1,8 @@
 """The collectors' journal: pictures are kept chunk by chunk, each whole or not at all.
 
 A chunk is a tar shard, a manifest and a table of what was rejected, named after a hash of what the chunk should hold; the
-manifest is written last, so where it stands the chunk stands. A run that dies loses the chunk it was at, a later run finds the
-others. Unfinished chunks and those of other settings stay until `remove_unused_shards`, because tables may still speak of
-them; their pictures are used again instead of being fetched.
+manifest is written last, so where it stands the chunk stands. Chunks that the plan does not know (any more) stay until
+`remove_unused_shards`, because tables may still speak of them; their pictures are used again instead of being fetched.
 """
 
 from __future__ import annotations
@@ -69,7 +68,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path, contract: TableContract, *, recipe: Any) -> None:
-        self.folder, self._contract, self._recipe = folder, contract, _digest(recipe)[:6]
+        self.folder, self.recipe, self._contract = folder, _digest(recipe)[:6], contract
+        self._in_use: set[str] = set()
         self._known: dict[str, dict[str, Any]] | None = None
 
     @contextmanager
@@ -92,10 +92,17 @@ class Journal:
 
     def chunk_name(self, position: int, contents: Any) -> str:
         """Return the name of a chunk that shall hold `contents` (JSON-serialisable)."""
-        return f"{position:05d}-{self._recipe}-{_digest(contents)[:12]}"
+        return f"{position:05d}-{self.recipe}-{_digest(contents)[:12]}"
+
+    def part_name(self, name: str, pictures: Sequence[Archived]) -> str:
+        """Return the name under which a chunk is written as far as it came."""
+        return f"{name}-{_digest([picture.row['image_id'] for picture in pictures])[:8]}-part"
 
     def read(self, name: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-        """Return a chunk's manifest and rejected rows; None unless it stands whole, shard included."""
+        """Return a chunk's manifest and rejected rows; None unless it stands whole, shard included.
+
+        A chunk that was read is in use: `find` looks for pictures elsewhere.
+        """
         try:
             images = read_table(self._contract, self.folder / f"{name}{_MANIFEST}")
             rejected = read_table(REJECTED, self.folder / f"{name}{_REJECTED}")
@@ -106,6 +113,7 @@ class Journal:
             end = int((images["offset"] + images["size_bytes"]).max())
             if not shard.is_file() or shard.stat().st_size < end:
                 return None
+        self._in_use.add(name)
         return images, rejected
 
     def write(
@@ -136,16 +144,19 @@ class Journal:
         rejected = rejected_table(rejections)
         write_table(REJECTED, rejected, self.folder / f"{name}{_REJECTED}")
         write_table(self._contract, images, self.folder / f"{name}{_MANIFEST}")
+        self._in_use.add(name)
         return images, rejected
 
     def find(self, source_image_id: str) -> Archived | None:
-        """Return a picture that some chunk of this recipe holds already, finished or not; None when there is none."""
+        """Return a picture that some chunk of this recipe holds, of those that are not in use; None when there is none."""
         if self._known is None:
             self._known = {}
-            for path in sorted(self.folder.glob(f"*-{self._recipe}-*{_MANIFEST}")):
-                kept = self.read(path.name.removesuffix(_MANIFEST))
+            names = {path.name.removesuffix(_MANIFEST) for path in self.folder.glob(f"*-{self.recipe}-*{_MANIFEST}")}
+            for name in sorted(names - self._in_use):
+                kept = self.read(name)
                 if kept is not None:
                     self._known |= {row["source_image_id"]: row for row in kept[0].to_dict("records")}
+                    self._in_use.discard(name)
         row = self._known.get(source_image_id)
         if row is None:
             return None

@@ -1,7 +1,7 @@
 """Photo sets into the archive: the photos in the country, as WebP with their place in EXIF (paper §3.1).
 
 The paper's sets come in different forms; here all become the same rows and the same files as street view. The country filter is
-the box around Japan; polygons have the last word when places are labelled.
+the box around Japan, then its coarse outline; the census blocks have the last word when places are labelled.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import numpy as np
+import pandas as pd
 
 from geoloc_pipeline.errors import ImageError
-from geoloc_pipeline.geo.country import in_japan_box
-from geoloc_pipeline.imagery.journal import Archived, Journal, Rejection, image_id_of, joined_tables
+from geoloc_pipeline.imagery.duplicates import without_duplicates
+from geoloc_pipeline.imagery.journal import Archived, Journal, Rejection, image_id_of, joined_tables, rejected_table
+from geoloc_pipeline.imagery.photo_sieve import ForgottenPhotos, PhotoSieve, abroad_photo, forgotten_photo, is_here
 from geoloc_pipeline.imagery.quality import OpenedPicture, check_content, open_picture
 from geoloc_pipeline.imagery.webp import LONGEST_SIDE_PX, METHOD, QUALITY, encode_webp
 from geoloc_pipeline.sources.photo_record import Photo, spdx_of
-from geoloc_pipeline.sources.photo_sets import PHOTO_SETS, read_photo_set
-from geoloc_pipeline.tables import PHOTO_COLLECTIONS
+from geoloc_pipeline.sources.photo_sets import read_photo_set
+from geoloc_pipeline.storage.atomic import disk_errors
+from geoloc_pipeline.tables import PHOTO_COLLECTIONS, REJECTED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from geoloc_pipeline.sources.photo_files import PictureFile
@@ -45,10 +46,12 @@ def collect_photo_set(
     progress: Progress | None = None,
     workers: int | None = None,
     longest_side_px: int = LONGEST_SIDE_PX,
+    forgotten: ForgottenPhotos | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the photos of a set that lie in the country, archived in `folder`.
+    """Return the photos of a set that lie in the country, archived in `folder`, each once.
 
-    Run again on the same files it decodes nothing and returns the same rows, byte for byte.
+    Run again on the same files it decodes nothing and returns the same rows, byte for byte. Of photos with the same bytes or
+    the same origin the first in id order stays.
 
     Args:
         name: Key of `sources.photo_sets.PHOTO_SETS`.
@@ -57,6 +60,8 @@ def collect_photo_set(
         progress: Told photos.
         workers: Photos decoded at once; None: one a core, at most 8.
         longest_side_px: Larger photos are reduced; by default only what WebP cannot hold.
+        forgotten: Photos that must never come back. They are not even read, unless their group stands in their EXIF alone; of
+            one that is archived already, the bytes are overwritten where they lie.
 
     Returns:
         `tables.PHOTO_COLLECTIONS` and `tables.REJECTED`. Of a worldwide set the photos abroad are one row that counts them.
@@ -69,54 +74,51 @@ def collect_photo_set(
     Paper:
         §3.1: only pictures in Japan, WebP quality 90, place in EXIF, resolution as it is.
     """
-    sieve = _Sieve(name)
+    sieve = PhotoSieve(name, forgotten)
     journal = Journal(folder, PHOTO_COLLECTIONS, recipe=[longest_side_px, QUALITY, METHOD])
     parts = []
     with journal.held():
         for position, chunk in enumerate(_chunks(sieve.wanted(read_photo_set(name, files)), CHUNK_PHOTOS)):
-            chunk_id = journal.chunk_name(position, [_contents(photo) for photo, _ in chunk])
+            contents = [_contents(photo) if file else photo.source_image_id for photo, file in chunk]
+            chunk_id = journal.chunk_name(position, contents)
             kept = journal.read(chunk_id)
             if kept is None:
-                pictures, rejections = _archive(chunk, workers=workers, longest_side_px=longest_side_px)
+                wanted = [(photo, file) for photo, file in chunk if file is not None]
+                pictures, rejections = _archive(wanted, workers=workers, longest_side_px=longest_side_px, sieve=sieve)
                 kept = journal.write(chunk_id, pictures, rejections)
             parts.append(kept)
             if progress:
                 progress.tell(progress.done + len(chunk), unit="photos")
-    return joined_tables(PHOTO_COLLECTIONS, parts, sieve.turned_away())
+        images, rejected = joined_tables(PHOTO_COLLECTIONS, parts, sieve.turned_away())
+        return _settled(images, rejected, sieve, folder)
 
 
-@dataclass
-class _Sieve:
-    """Turns away what can be judged without opening a file."""
-
-    name: str
-
-    def __post_init__(self) -> None:
-        self._is_worldwide = PHOTO_SETS[self.name].is_worldwide if self.name in PHOTO_SETS else False
-        self._rejections: list[Rejection] = []
-        self._n_abroad = 0
-
-    def wanted(self, photos: Iterator[Photo]) -> Iterator[tuple[Photo, PictureFile]]:
-        """Yield the photos to open, each with its file."""
-        for photo in photos:
-            if photo.lat is not None and photo.lon is not None and not in_japan_box(lat=photo.lat, lon=photo.lon):
-                self._n_abroad += 1
-                if not self._is_worldwide:
-                    self._rejections.append(_abroad(photo, photo.lat, photo.lon))
-            elif photo.fault:
-                self._rejections.append((photo.source, photo.source_image_id, *photo.fault))
-            elif photo.file is not None:
-                yield photo, photo.file
-
-    def turned_away(self) -> list[Rejection]:
-        """Return the rejections; those abroad of a worldwide set as one."""
-        if self._is_worldwide and self._n_abroad:
-            return [*self._rejections, (self.name, "*", "outside_country", f"{self._n_abroad:,} photos lie outside the box")]
-        return self._rejections
+def _settled(
+    images: pd.DataFrame, rejected: pd.DataFrame, sieve: PhotoSieve, folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables without what is forgotten (chunks may be older than that) and with every picture once."""
+    names = zip(images["source_image_id"], images["capture_group"], images["origin_id"].fillna(""), strict=True)
+    gone = np.array([sieve.is_forgotten(*told) for told in names], dtype=bool)
+    for row in images[gone].itertuples():
+        _erase(folder, shard=row.shard, offset=row.offset, size_bytes=row.size_bytes)
+    again = rejected_table([forgotten_photo(sieve.name, name) for name in images["source_image_id"][gone]])
+    (images,), doubles = without_duplicates([images[~gone]])
+    tables = [table for table in (rejected, again, doubles) if len(table)]
+    if tables:
+        key = list(REJECTED.key)
+        rejected = pd.concat(tables).drop_duplicates(key).sort_values(key, ignore_index=True)
+    return images.reset_index(drop=True), rejected
 
 
-def _abroad(photo: Photo, lat: float, lon: float) -> Rejection:
-    return photo.source, photo.source_image_id, "outside_country", f"{lat:.5f}, {lon:.5f} lies outside the box around Japan"
+def _erase(folder: Path, *, shard: str, offset: int, size_bytes: int) -> None:
+    """Overwrite a picture in a shard with zeros; its neighbours stay where the tables say they are."""
+    with disk_errors(folder), (folder / shard).open("r+b") as stream:
+        stream.seek(offset)
+        if any(stream.read(size_bytes)):
+            stream.seek(offset)
+            stream.write(bytes(size_bytes))
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -135,8 +137,10 @@ def _contents(photo: Photo) -> list[Any]:
     file = photo.file
     return [
         photo.source_image_id,
+        photo.origin_id,
         photo.lat,
         photo.lon,
+        photo.accuracy_m,
         photo.licence,
         photo.attribution,
         photo.source_url,
@@ -147,12 +151,12 @@ def _contents(photo: Photo) -> list[Any]:
 
 
 def _archive(
-    chunk: Sequence[tuple[Photo, PictureFile]], *, workers: int | None, longest_side_px: int
+    chunk: Sequence[tuple[Photo, PictureFile]], *, workers: int | None, longest_side_px: int, sieve: PhotoSieve
 ) -> tuple[list[Archived], list[Rejection]]:
     def one(item: tuple[Photo, PictureFile]) -> Archived | Rejection:
         photo, file = item
         try:
-            return _archived(photo, file, longest_side_px=longest_side_px)
+            return _archived(photo, file, longest_side_px=longest_side_px, sieve=sieve)
         except ImageError as error:
             return photo.source, photo.source_image_id, error.reason, error.detail
         except OSError as error:
@@ -163,18 +167,23 @@ def _archive(
     return [r for r in results if isinstance(r, Archived)], [r for r in results if not isinstance(r, Archived)]
 
 
-def _archived(photo: Photo, file: PictureFile, *, longest_side_px: int) -> Archived:
+def _archived(photo: Photo, file: PictureFile, *, longest_side_px: int, sieve: PhotoSieve) -> Archived | Rejection:
     name = photo.source_image_id
-    opened = open_picture(file.read(), name=name)
+    content = file.read()
+    opened = open_picture(content, name=name)
     lat, lon = (opened.lat, opened.lon) if photo.lat is None else (photo.lat, photo.lon)
     if lat is None or lon is None:
         raise ImageError(image=name, reason="no_place", detail="neither its EXIF nor a list says where it was taken")
-    if not in_japan_box(lat=lat, lon=lon):
-        raise ImageError(image=name, reason="outside_country", detail=_abroad(photo, lat, lon)[3])
+    if not is_here(lat, lon):
+        raise ImageError(image=name, reason="outside_country", detail=abroad_photo(photo, lat, lon)[3])
     check_content(opened.pixels, name=name)
     pixels = _reduced(opened.pixels, longest_side_px=min(longest_side_px, LONGEST_SIDE_PX))
     data = encode_webp(pixels, lat=lat, lon=lon)
-    return Archived(_row(photo, file, opened, pixels, data, lat=lat, lon=lon), data)
+    row = _row(photo, file, opened, pixels, lat=lat, lon=lon)
+    if sieve.is_forgotten(name, row["capture_group"]):
+        return forgotten_photo(photo.source, name)
+    hashes = {"content_sha256": hashlib.sha256(content).hexdigest(), "sha256": hashlib.sha256(data).hexdigest()}
+    return Archived(row | hashes, data)
 
 
 def _row(
@@ -182,7 +191,6 @@ def _row(
     file: PictureFile,
     opened: OpenedPicture,
     pixels: NDArray[np.uint8],
-    data: bytes,
     *,
     lat: float,
     lon: float,
@@ -196,8 +204,10 @@ def _row(
         "image_id": image_id_of(photo.source, photo.source_image_id),
         "source": photo.source,
         "source_image_id": photo.source_image_id,
+        "origin_id": photo.origin_id,
         "lat": lat,
         "lon": lon,
+        "accuracy_m": photo.accuracy_m,
         "requested_lat": None,
         "requested_lon": None,
         "point_id": None,
@@ -211,7 +221,6 @@ def _row(
         "attribution": photo.attribution or author or opened.copyright_line or "unknown author",
         "source_url": photo.source_url or own_group,
         "capture_group": photo.capture_group or (f"{photo.source}:{author}" if author else own_group),
-        "sha256": hashlib.sha256(data).hexdigest(),
     }
 
 

@@ -20,7 +20,10 @@ REACH_M = 20.0
 """A road or landmark within this distance is in the picture (paper §3.1)."""
 SHORE_M = 100.0
 """A picture this near the nearest block belongs to it: piers, bridges, boats at the quay (ours)."""
-_IMAGE_COLUMNS = ["image_id", "lat", "lon", "source", "capture_group"]
+TOWN_REACH_M = 150.0
+"""A picture whose place may be off by more names no town block: blocks of Tokyo are 300 m across in the median (ours), so
+that the next block would be as likely."""
+_IMAGE_COLUMNS = ["image_id", "lat", "lon", "source", "capture_group", "accuracy_m"]
 
 
 def label_images(
@@ -41,6 +44,9 @@ def label_images(
     far off. Pictures elsewhere are not in the table: photo sets are shared by all prefectures.
     The road is the nearest that has an identity (ways without `road_id` are no class and never hide one that is). Distances
     are geodesic and compared in whole millimetres; among equals the smaller id wins.
+    A picture whose place may be off by more than `reach_m` (its `accuracy_m`) gets neither road nor landmark, and by more than
+    `TOWN_REACH_M` no town: the nearest to a wrong place is a wrong label. Its municipality stays. One whose accuracy nobody
+    tells is taken at its word.
 
     Trap: without `neighbours`, a picture just beyond a land border looks like one off the shore. With them it belongs to
     whoever's block holds it or is nearest, by the same rule on both sides.
@@ -69,15 +75,17 @@ def label_images(
     pictures, places, block = pictures[ours].reset_index(drop=True), places.some(ours), block[ours]
     # The census leaves some blocks without a name: there is a place, but no town to learn.
     town_code = towns["town_code"].where(towns["town"].notna(), None).to_numpy(dtype=object)
-    road_id, road_m = _labels(places, roads, "road_id", reach_m)
-    landmark_id, landmark_m = _labels(places, landmarks, "landmark_id", reach_m)
+    off_m = pictures["accuracy_m"].fillna(0.0).to_numpy(dtype=np.float64)
+    is_exact = off_m <= reach_m
+    road_id, road_m = _labels(places, roads, "road_id", reach_m, is_exact)
+    landmark_id, landmark_m = _labels(places, landmarks, "landmark_id", reach_m, is_exact)
     return as_table(
         LABELLED_IMAGES,
         {
-            **{name: pictures[name] for name in _IMAGE_COLUMNS},
+            **{name: pictures[name] for name in _IMAGE_COLUMNS if name != "accuracy_m"},
             "prefecture_code": [prefecture_code] * len(pictures),
             "municipality_code": towns["municipality_code"].to_numpy(dtype=object)[block],
-            "town_code": town_code[block],
+            "town_code": np.where(off_m <= TOWN_REACH_M, town_code[block], None),
             "town_distance_m": block_m[ours],
             "road_id": road_id,
             "road_distance_m": road_m,
@@ -128,11 +136,14 @@ def _blocks(
     return block, away_m
 
 
-def _labels(places: Places, frame: gpd.GeoDataFrame, name: str, reach_m: float) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the id in column `name` of the nearest shape within reach of each place, and its distance in metres."""
+def _labels(
+    places: Places, frame: gpd.GeoDataFrame, name: str, reach_m: float, is_exact: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return the id in column `name` of the nearest shape within reach of each exact place, and its distance in metres."""
     has_id = frame[name].notna().to_numpy()
     ids = frame[name].array[has_id]
-    row, away_m = nearest(places, frame.geometry.to_numpy()[has_id], ids, reach_m=reach_m)
-    found = np.full(len(row), None, dtype=object)
-    found[row >= 0] = ids[row[row >= 0]]
-    return found, away_m
+    row, away_m = nearest(places.some(is_exact), frame.geometry.to_numpy()[has_id], ids, reach_m=reach_m)
+    found, found_m = np.full(len(is_exact), None, dtype=object), np.full(len(is_exact), np.nan)
+    at = np.flatnonzero(is_exact)[row >= 0]
+    found[at], found_m[at] = ids[row[row >= 0]], away_m[row >= 0]
+    return found, found_m

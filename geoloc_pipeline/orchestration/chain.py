@@ -17,6 +17,7 @@ from typing import Any
 
 from geoloc_pipeline.errors import GeolocError
 from geoloc_pipeline.geo.prefectures import BY_CODE, PREFECTURES, Prefecture
+from geoloc_pipeline.sources.photo_sets import PHOTO_SETS
 from geoloc_pipeline.storage.atomic import disk_errors
 from geoloc_pipeline.storage.layout import WHOLE, Home
 from geoloc_pipeline.storage.lifeline import ANCESTOR_VARIABLE, hold_home
@@ -96,7 +97,12 @@ def chain_of(prefecture_codes: Iterable[str]) -> list[Stage]:
     ]
     return [
         Stage((Run(("geofabrik_extracts",)),)),
-        Stage((*(Run(("osm_dump",), region) for region in regions), Run(("photo_collections",), "local"))),
+        Stage(
+            (
+                *(Run(("osm_dump",), region) for region in regions),
+                *(Run(("photo_collections",), name) for name in PHOTO_SETS),
+            )
+        ),
         *(first if rows else ()),
         Stage(tuple(Run(PREFECTURE_ASSETS[len(_BEFORE_POINTS) * (key in cut) :], key) for key in keys)),
         Stage((Run(("label_vocabulary", "geolocation_model")),)),

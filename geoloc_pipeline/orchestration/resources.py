@@ -7,9 +7,10 @@ Secrets are read when they are needed and handed down; they never are part of a 
 import os
 import re
 import shlex
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 from pydantic import Field
@@ -20,11 +21,12 @@ from geoloc_pipeline.orchestration.settings import SETTINGS, Profile, Settings
 from geoloc_pipeline.storage.layout import Home
 
 if TYPE_CHECKING:
-    import httpx
+    from collections.abc import AsyncIterator
 
+    from geoloc_pipeline.demo.mirror import Mirror
     from geoloc_pipeline.retrieval.gallery import GalleryLocation
     from geoloc_pipeline.sources.http import HttpClient
-    from geoloc_pipeline.sources.mapillary import MapillaryClient
+    from geoloc_pipeline.sources.street_view import StreetViewProvider
 
 
 class Pipeline(dg.ConfigurableResource[None]):
@@ -73,22 +75,46 @@ class Pipeline(dg.ConfigurableResource[None]):
         """Return the client for every service; in the demo it ends in the mirror instead of a socket."""
         from geoloc_pipeline.sources.http import HttpClient
 
-        transport = _demo_transport(self.home) if self.profile == "demo" else None
+        transport = None
+        if self.profile == "demo":
+            from geoloc_pipeline.demo.mirror_transports import mirror_transport
+
+            transport = mirror_transport(_demo_mirror(self.home))
         return HttpClient(transport=transport, contact=os.environ.get("GEOLOC_CONTACT", ""))
 
-    def mapillary(self) -> "MapillaryClient":
-        """Return the street-view client with its key.
+    def street_view_sources(self) -> tuple[str, ...]:
+        """Return the street-view providers in the order in which they are asked: GEOLOC_STREET_VIEW, else the open ones.
 
         Raises:
-            MissingKeyError: MAPILLARY_ACCESS_TOKEN is not set (the demo has a key of its own).
+            SettingError: GEOLOC_STREET_VIEW names something else.
         """
-        from geoloc_pipeline.sources.mapillary import MapillaryClient
+        from geoloc_pipeline.sources.street_view_providers import read_order
 
+        return read_order("" if self.profile == "demo" else os.environ.get("GEOLOC_STREET_VIEW", ""))
+
+    @asynccontextmanager
+    async def street_view(self) -> "AsyncIterator[list[StreetViewProvider]]":
+        """Yield the street-view providers with their keys, inside the event loop that asks them.
+
+        Raises:
+            MissingKeyError: A provider's key is not set (the demo has keys of its own).
+            TermsNotAcceptedError: Google is among them, and GEOLOC_GOOGLE_TERMS does not name the clauses.
+        """
+        from geoloc_pipeline.sources.http_async import AsyncHttpClient
+        from geoloc_pipeline.sources.street_view_providers import open_provider
+
+        environ = dict(os.environ)
+        options: dict[str, Any] = {}
         if self.profile == "demo":
-            from geoloc_pipeline.demo.mirror import DEMO_TOKEN
+            from geoloc_pipeline.demo.mirror import DEMO_TOKEN, STREET_VIEW_HOSTS
+            from geoloc_pipeline.demo.mirror_transports import async_mirror_transport
 
-            return MapillaryClient(self.http(), token=DEMO_TOKEN)
-        return MapillaryClient(self.http(), token=os.environ.get("MAPILLARY_ACCESS_TOKEN", ""))
+            environ = {"MAPILLARY_ACCESS_TOKEN": DEMO_TOKEN}
+            options["transport"] = async_mirror_transport(_demo_mirror(self.home))
+            options["per_second"] = dict.fromkeys(STREET_VIEW_HOSTS, 1e6)  # nobody has to be spared
+        contact, budgets = os.environ.get("GEOLOC_CONTACT", ""), self.home.budgets()
+        async with AsyncHttpClient(contact=contact, budgets_folder=budgets, **options) as http:
+            yield [open_provider(name, http, environ) for name in self.street_view_sources()]
 
     def gallery(self) -> "GalleryLocation":
         """Return where the gallery is: the server in GEOLOC_QDRANT_URL, or the engine inside this process."""
@@ -98,13 +124,13 @@ class Pipeline(dg.ConfigurableResource[None]):
 
 
 @lru_cache(maxsize=2)
-def _demo_transport(home: Home) -> "httpx.BaseTransport":
-    """Return the transport into the mirror of the home's world; the world is published first where it is not there yet."""
-    from geoloc_pipeline.demo.mirror import Mirror, mirror_transport
+def _demo_mirror(home: Home) -> "Mirror":
+    """Return the mirror of the home's world; the world is published first where it is not there yet."""
+    from geoloc_pipeline.demo.mirror import Mirror
     from geoloc_pipeline.orchestration.world import ensure_world
 
     folder, land = ensure_world(home)
-    return mirror_transport(Mirror(folder, land))
+    return Mirror(folder, land)
 
 
 def _dump_sources(told: str) -> dict[str, str | Path]:

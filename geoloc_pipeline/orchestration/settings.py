@@ -15,7 +15,7 @@ class Settings:
 
     Attributes:
         memory_limit_bytes: Cap for the extraction of a prefecture (QuackOSM would take 8 GB for a region otherwise).
-        workers: Pictures in flight at once, per prefecture.
+        in_flight: Pictures in flight at once, per prefecture.
         source_px: Width in which panoramas are asked for.
         place_m: Pictures closer than this belong to one place and go to one side of the split.
         min_images: Training pictures that make a class (paper §3.2, table 2: 10 for towns).
@@ -26,7 +26,7 @@ class Settings:
     """
 
     memory_limit_bytes: int
-    workers: int
+    in_flight: int
     source_px: int
     place_m: float
     min_images: int
@@ -40,7 +40,7 @@ class Settings:
 SETTINGS: dict[Profile, Settings] = {
     "japan": Settings(
         memory_limit_bytes=6_000_000_000,
-        workers=16,
+        in_flight=128,  # 500 pictures a second at 200 ms of latency; each takes the memory of its encoded bytes
         source_px=2048,  # a view of 512 px: room for training's 448 px crops
         place_m=100.0,  # sample points are about 350 m apart: a wider place would join whole cities into one group
         min_images=10,
@@ -51,7 +51,7 @@ SETTINGS: dict[Profile, Settings] = {
     ),
     "demo": Settings(
         memory_limit_bytes=1_000_000_000,
-        workers=1,  # pictures are drawn in this very process: more threads would only wait for each other
+        in_flight=4,  # pictures are drawn in this very process: more would only wait for each other
         source_px=1024,
         place_m=100.0,
         min_images=5,  # a town block has about 14 pictures

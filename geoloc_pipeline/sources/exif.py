@@ -73,7 +73,7 @@ def _directory(exif: Image.Exif, which: int) -> Mapping[int, Any]:
 def _degrees(parts: Any, reference: Any) -> float | None:
     try:
         values = [float(part) for part in (parts if isinstance(parts, (tuple, list)) else (parts,))]
-    except (ValueError, TypeError, ZeroDivisionError):
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         return None
     if not 1 <= len(values) <= 3 or not all(math.isfinite(value) and value >= 0 for value in values):
         return None

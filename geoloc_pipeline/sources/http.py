@@ -3,94 +3,50 @@
 A fault is passing when asking again may help: no connection, a cut or short body, 408, 425, 429, 5xx. It is asked again with
 growing, jittered waits, or after the time that `Retry-After` names. Everything else is permanent and raised at once. A service
 that hides one kind in the other (Mapillary says "too much data" with a 500) gives its own `judge`.
+
+`http_async.py` is the same for many requests in flight; what both think of answers stands in `http_policy.py`.
 """
 
 from __future__ import annotations
 
-import email.utils
-import json
-import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from geoloc_pipeline import __version__
-from geoloc_pipeline.errors import SourceRefusedError, SourceUnavailableError
+from geoloc_pipeline.sources.http_policy import (
+    ANSWER_DEADLINE_S,
+    CONNECTION_FAULTS,
+    LARGEST_ANSWER_BYTES,
+    MOST_REDIRECTS,
+    PASSING,
+    TRIES,
+    Answer,
+    PassingFaultError,
+    Policy,
+    Verdict,
+    json_of,
+    judge_by_status,
+    retry_after_s,
+)
 from geoloc_pipeline.sources.pace import DailyBudget, TokenBucket
-from geoloc_pipeline.sources.redaction import Redaction, quieten_http_logs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from geoloc_pipeline.storage.progress import Progress
 
-log = logging.getLogger(__name__)
+__all__ = ["PASSING", "Answer", "HttpClient", "PassingFaultError", "Verdict", "judge_by_status", "retry_after_s"]
 
 T = TypeVar("T")
-Verdict = Literal["take", "again", "refused"]
 
-TRIES = 6
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
-LONGEST_RETRY_AFTER_S = 900.0  # a service that asks for more is down for this run
-ANSWER_DEADLINE_S = 300.0  # for one whole body in memory: a slow drip passes every read timeout
-LARGEST_ANSWER_BYTES = 256 * 2**20
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _TIMEOUT = httpx.Timeout(connect=15.0, read=60.0, write=60.0, pool=60.0)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer.
-
-    Attributes:
-        status: HTTP status.
-        headers: Response headers, case-insensitive.
-        content: Body, decoded from its transfer coding.
-        url: What was asked, with secrets hidden.
-    """
-
-    status: int
-    headers: httpx.Headers
-    content: bytes
-    url: str
-
-    @property
-    def sent_at(self) -> datetime:
-        """When the service sent it (its Date header), whole seconds in UTC; now, for a service without a clock."""
-        try:
-            return email.utils.parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
-        except (KeyError, ValueError, TypeError):
-            return datetime.now(UTC).replace(microsecond=0)
-
-    def json(self) -> Any:
-        """Return the body read as JSON; raises ValueError where it is none."""
-        return json.loads(self.content)
-
-
-def judge_by_status(answer: Answer) -> Verdict:
-    """Return what HTTP itself says of an answer."""
-    if answer.status < 400:
-        return "take"
-    return "again" if answer.status in PASSING else "refused"
-
-
-class PassingFaultError(Exception):
-    """Inside this floor only: asking again may help."""
-
-    def __init__(self, reason: str, *, wait_s: float | None = None, has_gained: bool = False) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s  # what the service asks for
-        self.has_gained = has_gained  # part of the thing came and is kept: the tries are counted anew
-
-
-class HttpClient:
+class HttpClient(Policy):
     """Asks services over HTTP; may be shared between threads.
 
     Args:
@@ -99,6 +55,7 @@ class HttpClient:
         sleep: Waits for seconds.
         clock: Monotonic seconds.
         tries: How often one thing is asked before giving up, at least 1.
+        largest_bytes: Of one answer in memory; a longer one is left.
         per_second: Highest rate of requests by host; hosts that are not named are not slowed.
         budgets: Daily budgets by host.
     """
@@ -111,31 +68,23 @@ class HttpClient:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         tries: int = TRIES,
+        largest_bytes: int = LARGEST_ANSWER_BYTES,
         per_second: Mapping[str, float] | None = None,
         budgets: Mapping[str, DailyBudget] | None = None,
     ) -> None:
-        self.redaction = Redaction()
-        quieten_http_logs(self.redaction)
-        self.sleep, self.clock, self.tries = sleep, clock, tries
+        super().__init__(contact=contact, tries=tries, deadline_s=ANSWER_DEADLINE_S, largest_bytes=largest_bytes)
+        self.sleep, self.clock = sleep, clock
         self._budgets = dict(budgets or {})
         self._per_second = dict(per_second or {})
         self._buckets: dict[str, TokenBucket] = {}
         self._lock = threading.Lock()
-        self._jitter = random.Random()
         self._client = httpx.Client(
-            transport=transport,
-            timeout=_TIMEOUT,
-            max_redirects=5,
-            headers={"User-Agent": f"geoloc-pipeline/{__version__} ({contact or 'no contact given'})"},
+            transport=transport, timeout=_TIMEOUT, max_redirects=MOST_REDIRECTS, headers={"User-Agent": self.user_agent}
         )
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-    def limit_rate(self, host: str, per_second: float) -> None:
-        """Let at most `per_second` requests a second go to `host`, unless a rate was given for it before."""
-        self._per_second.setdefault(host, per_second)
 
     def get(
         self,
@@ -173,12 +122,7 @@ class HttpClient:
 
         def ask() -> Answer:
             answer = self._ask(url, params=params, headers=headers, shown=shown, follow=follow_redirects)
-            verdict = "take" if answer.status in absent else judge(answer)
-            if verdict == "again":
-                raise PassingFaultError(self._said(answer), wait_s=retry_after_s(answer.headers))
-            if verdict == "refused":
-                raise SourceRefusedError(service=service, reason=f"{self._said(answer)} for {shown}", cure=cure)
-            return answer
+            return self.judged(answer, judge=judge, absent=absent, service=service, cure=cure)
 
         return self.patiently(ask, service=service, shown=shown)
 
@@ -190,14 +134,7 @@ class HttpClient:
             SourceRefusedError: A permanent fault.
             BudgetSpentError: The day's requests are used up.
         """
-        answer = self.get(url, service=service, params=params, **options)
-        try:
-            return answer.json()
-        except ValueError:
-            kind = answer.headers.get("content-type", "no content type")
-            raise SourceUnavailableError(
-                service=service, url=answer.url, reason=f"it sent {len(answer.content)} bytes of {kind} that are no JSON"
-            ) from None
+        return json_of(self.get(url, service=service, params=params, **options), service=service)
 
     def download(
         self,
@@ -214,10 +151,6 @@ class HttpClient:
         from geoloc_pipeline.sources.download import download_file
 
         return download_file(self, url, path, service=service, md5=md5, check=check, progress=progress, absent=absent)
-
-    def shown(self, url: str, params: Mapping[str, str] | None = None) -> str:
-        """Return a URL as it may be shown: without secrets."""
-        return self.redaction.clean(httpx.URL(url, params=dict(params)) if params else url)
 
     @contextmanager
     def stream(
@@ -259,23 +192,16 @@ class HttpClient:
         while True:
             try:
                 return attempt()
-            except PassingFaultError as error:
-                failed = 1 if error.has_gained else failed + 1
-                wait_s = self._wait_s(failed) if error.wait_s is None else error.wait_s
-                reason = f"{error} (tried {failed} times)" if failed >= self.tries else ""
-                if wait_s > LONGEST_RETRY_AFTER_S:
-                    reason = f"{error}; it asks to come back in {wait_s:.0f} s"
-                if reason:
-                    raise SourceUnavailableError(service=service, url=shown, reason=reason) from None
-                log.info("%s: %s; asking %s again in %.1f s", service, error, shown, wait_s)
-                self.sleep(wait_s)
+            except PassingFaultError as fault:
+                failed = 1 if fault.has_gained else failed + 1
+                self.sleep(self.wait_after(fault, failed, service=service, shown=shown))
 
     def _ask(
         self, url: str, *, params: Mapping[str, str] | None, headers: Mapping[str, str] | None, shown: str, follow: bool
     ) -> Answer:
-        self._wait_for_turn(httpx.URL(url).host)
-        request = self._client.build_request("GET", url, params=params, headers=dict(headers or {}))
         with self._faults():
+            request = self._client.build_request("GET", url, params=params, headers=dict(headers or {}))
+            self._wait_for_turn(request.url.host)
             response = self._client.send(request, stream=True, follow_redirects=follow)
             try:
                 content = self._whole_body(response)
@@ -284,16 +210,14 @@ class HttpClient:
         return Answer(status=response.status_code, headers=response.headers, content=content, url=shown)
 
     def _whole_body(self, response: httpx.Response) -> bytes:
-        until_s, body = self.clock() + ANSWER_DEADLINE_S, bytearray()
+        until_s, body = self.clock() + self.deadline_s, bytearray()
+        self.check_announced(response.headers)
         for piece in response.iter_bytes():
             body += piece
-            if len(body) > LARGEST_ANSWER_BYTES:
-                raise PassingFaultError(f"its answer is longer than {LARGEST_ANSWER_BYTES} bytes and was left")
+            self.check_size(len(body))
             if self.clock() > until_s:
-                raise PassingFaultError(f"its answer took longer than {ANSWER_DEADLINE_S:.0f} s and was left")
-        said = response.headers.get("content-length", "")
-        if said.isdigit() and "content-encoding" not in response.headers and len(body) < int(said):
-            raise PassingFaultError(f"only {len(body)} of {said} bytes came")
+                raise self.too_slow()
+        self.check_whole(response.headers, len(body))
         return bytes(body)
 
     @contextmanager
@@ -308,37 +232,17 @@ class HttpClient:
         """
         try:
             yield
-        except (httpx.TransportError, httpx.TooManyRedirects, httpx.DecodingError) as error:
-            # `from None`: the chain would show the library's error, whose text nobody has cleaned
-            raise PassingFaultError(self.redaction.clean(f"{type(error).__name__}: {error}")) from None
+        except CONNECTION_FAULTS as error:
+            raise self.fault(error) from None
 
     def _wait_for_turn(self, host: str) -> None:
         with self._lock:
             if host in self._per_second and host not in self._buckets:
                 rate = self._per_second[host]
-                self._buckets[host] = TokenBucket(rate, max(1, int(rate)), self.clock, self.sleep)
+                self._buckets[host] = TokenBucket(rate, max(1, int(rate)), self.clock)
             bucket, budget = self._buckets.get(host), self._budgets.get(host)
         if budget:
             budget.spend()
-        if bucket:
-            bucket.take()
-
-    def _said(self, answer: Answer) -> str:
-        """Return status and the first words of an answer, for a message."""
-        words = " ".join(answer.content[:300].decode("utf-8", "replace").split())
-        return self.redaction.clean(f"HTTP {answer.status}" + (f" ({words})" if words else ""))
-
-    def _wait_s(self, failed: int) -> float:
-        """Return how long to wait after `failed` tries in a row, jittered so that many clients do not come back at once."""
-        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (failed - 1)) * self._jitter.uniform(0.5, 1.0)
-
-
-def retry_after_s(headers: httpx.Headers) -> float | None:
-    """Return the seconds that `Retry-After` asks for, given as seconds or as a date; None without a readable one."""
-    said = headers.get("retry-after", "").strip()
-    if said.isdigit():
-        return float(said)
-    try:
-        return max(0.0, (email.utils.parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
+        wait_s = bucket.reserve() if bucket else 0.0
+        if wait_s > 0:
+            self.sleep(wait_s)

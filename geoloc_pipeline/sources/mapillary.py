@@ -15,14 +15,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from geoloc_pipeline.errors import ImageError, MissingKeyError, SettingError, SourceUnavailableError
-from geoloc_pipeline.sources.http import PASSING, Answer, Verdict
-from geoloc_pipeline.sources.mapillary_coverage import COVERAGE_ZOOM, Coverage, read_coverage_tile
-from geoloc_pipeline.sources.mapillary_images import THUMBNAILS_PX, Picture, StreetImage, page_url, read_image
+from geoloc_pipeline.sources.http_policy import PASSING, Answer, Verdict, judge_picture
+from geoloc_pipeline.sources.mapillary_coverage import COVERAGE_ZOOM, parse_tile, read_coverage_tile
+from geoloc_pipeline.sources.mapillary_images import FIELDS, download_url, page_url, read_shot
+from geoloc_pipeline.sources.street_view import Picture
+from geoloc_pipeline.sources.street_view_json import list_of, object_of
+from geoloc_pipeline.sources.street_view_tiles import quarters, tile_areas, tile_of_area
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from geoloc_pipeline.sources.http import HttpClient
+    from geoloc_pipeline.sources.http_async import AsyncHttpClient
+    from geoloc_pipeline.sources.street_view import Area, Coverage, Point, Shot
+    from geoloc_pipeline.sources.street_view_tiles import Box
 
 log = logging.getLogger(__name__)
 
@@ -33,82 +38,103 @@ HOW_TO_OBTAIN = (
     "register an application at https://www.mapillary.com/dashboard/developers (free), copy its client token and "
     f"set {TOKEN_VARIABLE} to it"
 )
+TILES_HOST, GRAPH_HOST = "tiles.mapillary.com", "graph.mapillary.com"
 LARGEST_BOX_DEG2 = 0.01  # a larger box is answered with HTTP 500
 SMALLEST_BOX_DEG = 0.0001  # about 10 m: the density gate is not passed by shrinking further
 SEARCH_LIMIT = 2000  # the service's own; there are no further pages
 
-_FIELDS = (
-    "id", "geometry", "computed_geometry", "compass_angle", "computed_compass_angle", "captured_at", "camera_type", "creator",
-    "sequence", "width", "height", *THUMBNAILS_PX,
-)  # fmt: skip
+_TILES_PER_DAY, _TILES_PER_S, _ENTITIES_PER_S = 50_000, 50.0, 500.0
 _PASSING_CODES = frozenset({2, 4, 17, 32, 341, 613})  # Meta's codes for "temporarily" and for rate limits
 _TOKEN_CODES = frozenset({102, 190})
 _ABSENT_CODES = frozenset({100, 803})  # "Unsupported get request", "some of the aliases do not exist"
 _GATE_CODE = 1  # "Please reduce the amount of data you're asking for": a density gate in big cities, sent as HTTP 500
-_TILES_PER_S, _ENTITIES_PER_S = 50.0, 500.0
+_EXPIRED = frozenset(range(400, 500)) - PASSING
+_TOKEN_CURE = f"check that {TOKEN_VARIABLE} holds a valid client token of https://www.mapillary.com/dashboard/developers"
 
 
-class MapillaryClient:
-    """Speaks to Mapillary with one token.
+class MapillaryProvider:
+    """Speaks to Mapillary with one token; the methods of `StreetViewProvider`, with z14 tiles as areas.
 
     Args:
         http: Who asks.
         token: Client token, `MLY|…`.
     """
 
-    def __init__(self, http: HttpClient, token: str) -> None:
+    source = SOURCE
+    service = SERVICE
+    keeps_coverage = True
+    requests_per_picture = 2
+
+    def __init__(self, http: AsyncHttpClient, token: str) -> None:
         if not token.strip():
             raise MissingKeyError(service=SERVICE, variable=TOKEN_VARIABLE, how_to_obtain=HOW_TO_OBTAIN)
         self._http, self._token = http, token.strip()
         http.redaction.hide(self._token)
-        http.limit_rate("tiles.mapillary.com", _TILES_PER_S)
-        http.limit_rate("graph.mapillary.com", _ENTITIES_PER_S)
+        http.limit(TILES_HOST, service=f"{SERVICE}'s tiles", per_second=_TILES_PER_S, per_day=_TILES_PER_DAY)
+        http.limit(GRAPH_HOST, service=SERVICE, per_second=_ENTITIES_PER_S)
 
-    def coverage_tile(self, *, x: int, y: int) -> tuple[bytes, Coverage]:
-        """Return one z14 tile (about 2 km wide in Japan) as it is sent, and the pictures in it.
+    def areas_around(self, points: Sequence[Point], *, radius_m: float) -> list[Area]:
+        """Return the z14 tiles (about 2 km wide in Japan) that hold all that lies within `radius_m` metres of the points."""
+        return tile_areas(points, radius_m=radius_m)
 
-        Positions are right to the tile's grid (0.5 m); the entity's are exact.
-
-        Args:
-            x: Column of the tile.
-            y: Row of the tile.
-
-        Returns:
-            The vector tile, for whoever keeps it (`read_coverage_tile` reads it), and its pictures; both empty where there
-            are none.
+    async def ask_coverage(self, area: Area, *, radius_m: float) -> bytes:  # noqa: ARG002  the whole tile comes
+        """Return a vector tile as it is sent; no bytes where there is nothing.
 
         Raises:
             SourceUnavailableError: Mapillary does not answer, or not with a tile.
-            SourceRefusedError: The token is refused.
-            BudgetSpentError: The day's requests are used up.
         """
+        x, y = tile_of_area(area)
         url = _api()[1].get_image_layer(x=x, y=y, z=COVERAGE_ZOOM).rstrip("/")  # as documented; the package appends a slash
         params = {"access_token": self._token}  # the tiles know no Authorization header
-        answer = self._http.get(url, service=SERVICE, params=params, judge=_judge_tile, cure=_TOKEN_CURE)
+        answer = await self._http.get(url, service=SERVICE, params=params, judge=_judge_tile, cure=_TOKEN_CURE)
         try:
-            return answer.content, read_coverage_tile(answer.content, x=x, y=y)
+            parse_tile(answer.content)  # what is kept can be read
         except ValueError as error:
             raise SourceUnavailableError(service=SERVICE, url=answer.url, reason=str(error)) from None
+        return answer.content
 
-    def image(self, image_id: str) -> StreetImage | None:
-        """Return what Mapillary tells of one picture; None when it does not know it (any more).
+    def read_coverage(self, area: Area, content: bytes) -> Coverage:
+        """Return the pictures of a tile; raises ValueError when it is spoilt."""
+        x, y = tile_of_area(area)
+        return read_coverage_tile(content, x=x, y=y)
+
+    async def picture(self, image_id: str, *, width_px: int) -> Picture | None:
+        """Return one picture, its bytes unchecked; None when Mapillary does not know it (any more).
+
+        The download link is asked for right before, and once more when it has expired.
 
         Args:
             image_id: Mapillary's id.
+            width_px: How wide it shall be; Mapillary has 256, 1024, 2048 and the original.
 
         Returns:
-            The picture with a fresh download link, or None.
+            The picture.
 
         Raises:
+            ImageError: Mapillary knows the picture but gives no bytes.
             SourceUnavailableError: Mapillary does not answer.
             SourceRefusedError: The token is refused.
             BudgetSpentError: The day's requests are used up.
         """
-        url = _api()[0].get_image(image_id, list(_FIELDS)).replace("/?", "?")  # as documented
-        found = _json(self._graph(url))
-        return read_image(found) if "id" in found else None
+        for _ in range(2):
+            entry = await self._entity(image_id)
+            if entry is None:
+                return None
+            url = download_url(entry, width_px=width_px)
+            if url is None:
+                detail = "Mapillary gives no download link for it"
+                raise ImageError(image=page_url(image_id), reason="no_picture", detail=detail)
+            answer = await self._http.get(url, service=f"{SERVICE}'s picture server", judge=judge_picture, absent=_EXPIRED)
+            if answer.status < 400:
+                return Picture(shot=read_shot(entry), contents={None: answer.content}, fetched_at=answer.sent_at)
+        detail = f"two fresh download links were answered with HTTP {answer.status}"
+        raise ImageError(image=page_url(image_id), reason="gone", detail=detail)
 
-    def images_in_box(self, *, west: float, south: float, east: float, north: float) -> list[StreetImage]:
+    def left_today(self) -> int | None:
+        """Return how many more tiles the day's budget allows; entities have none."""
+        return self._http.left_today(TILES_HOST)
+
+    async def images_in_box(self, *, west: float, south: float, east: float, north: float) -> list[Shot]:
         """Return every picture in a box; where Mapillary finds it too much, the box is quartered.
 
         Args:
@@ -131,67 +157,35 @@ class MapillaryClient:
             raise SettingError(
                 setting="the box (west, south, east, north)", value=box_now, cure="give west < east, south < north"
             )
-        found: dict[str, StreetImage] = {}
+        found: dict[str, Shot] = {}
         boxes = [(west, south, east, north)]
         while boxes:
             box = boxes.pop()
-            images = None if _area_deg2(box) >= LARGEST_BOX_DEG2 else self._search(box)
-            found |= {image.image_id: image for image in images or []}
-            if images is None or len(images) >= SEARCH_LIMIT:
+            shots = None if (box[2] - box[0]) * (box[3] - box[1]) >= LARGEST_BOX_DEG2 else await self._search(box)
+            found |= {shot.image_id: shot for shot in shots or []}
+            if shots is None or len(shots) >= SEARCH_LIMIT:
                 if min(box[2] - box[0], box[3] - box[1]) > SMALLEST_BOX_DEG:
-                    boxes += _quarters(box)
+                    boxes += quarters(box)
                 else:
                     log.warning("Mapillary keeps the box %s shut (too dense); its pictures are left out", box)
         return [found[image_id] for image_id in sorted(found)]
 
-    def download_picture(self, image_id: str, *, width_px: int = 2048) -> Picture | None:
-        """Return one picture with its bytes; None when Mapillary does not know it (any more).
-
-        The download link is asked for right before, and once more when it has expired.
-
-        Args:
-            image_id: Mapillary's id.
-            width_px: How wide it shall be; Mapillary has 256, 1024, 2048 and the original.
-
-        Returns:
-            The picture, its bytes unchecked.
-
-        Raises:
-            ImageError: Mapillary knows the picture but gives no bytes.
-            SourceUnavailableError: Mapillary does not answer.
-            SourceRefusedError: The token is refused.
-            BudgetSpentError: The day's requests are used up.
-        """
-        for _ in range(2):
-            image = self.image(image_id)
-            if image is None:
-                return None
-            url = image.download_url(width_px=width_px)
-            if url is None:
-                raise ImageError(
-                    image=page_url(image_id), reason="no_picture", detail="Mapillary gives no download link for it"
-                )
-            answer = self._http.get(url, service=f"{SERVICE}'s picture server", absent=_EXPIRED)
-            if answer.status < 400:
-                return Picture(image=image, content=answer.content, fetched_at=answer.sent_at)
-        detail = f"two fresh download links were answered with HTTP {answer.status}"
-        raise ImageError(image=page_url(image_id), reason="gone", detail=detail)
-
-    def _search(self, box: tuple[float, float, float, float]) -> list[StreetImage] | None:
+    async def _search(self, box: Box) -> list[Shot] | None:
         """Return the pictures in a small box; None when it holds too much for Mapillary."""
-        params = {"bbox": ",".join(f"{side:.7f}" for side in box), "fields": ",".join(_FIELDS), "limit": str(SEARCH_LIMIT)}
-        found = _json(self._graph("https://graph.mapillary.com/images", params=params))
+        params = {"bbox": ",".join(f"{side:.7f}" for side in box), "fields": ",".join(FIELDS), "limit": str(SEARCH_LIMIT)}
+        found = _json(await self._graph(f"https://{GRAPH_HOST}/images", params=params))
         if _is_gate(_error_of(found)):
             return None
-        return [read_image(entry) for entry in found.get("data", []) if "id" in entry]
+        return [read_shot(entry) for entry in list_of(found.get("data")) if "id" in object_of(entry)]
 
-    def _graph(self, url: str, *, params: Mapping[str, str] | None = None) -> Answer:
+    async def _entity(self, image_id: str) -> dict[str, Any] | None:
+        url = _api()[0].get_image(image_id, list(FIELDS)).replace("/?", "?")  # as documented
+        found = _json(await self._graph(url))
+        return found if "id" in found else None
+
+    async def _graph(self, url: str, *, params: Mapping[str, str] | None = None) -> Answer:
         headers = {"Authorization": f"OAuth {self._token}"}
-        return self._http.get(url, service=SERVICE, params=params, headers=headers, judge=_judge, cure=_TOKEN_CURE)
-
-
-_EXPIRED = frozenset(range(400, 500)) - PASSING
-_TOKEN_CURE = f"check that {TOKEN_VARIABLE} holds a valid client token of https://www.mapillary.com/dashboard/developers"
+        return await self._http.get(url, service=SERVICE, params=params, headers=headers, judge=_judge, cure=_TOKEN_CURE)
 
 
 def _json(answer: Answer) -> dict[str, Any]:
@@ -206,8 +200,7 @@ def _json(answer: Answer) -> dict[str, Any]:
 
 
 def _error_of(found: Any) -> dict[str, Any]:
-    error = found.get("error") if isinstance(found, dict) else None
-    return error if isinstance(error, dict) else {}
+    return object_of(object_of(found).get("error"))
 
 
 def _is_gate(error: Mapping[str, Any]) -> bool:
@@ -217,7 +210,7 @@ def _is_gate(error: Mapping[str, Any]) -> bool:
 def _judge(answer: Answer) -> Verdict:
     """Return what an answer means: the body's error code says more than the HTTP status."""
     if answer.status < 400:
-        return "take"
+        return judge_picture(answer)  # no page stands in for a tile or an entity either
     try:
         error = _error_of(answer.json())
     except ValueError:
@@ -236,16 +229,6 @@ def _judge(answer: Answer) -> Verdict:
 def _judge_tile(answer: Answer) -> Verdict:
     """Return what an answer for a tile means: a 404 that explains itself is no empty tile but a wrong address."""
     return "refused" if answer.status == 404 and answer.content else _judge(answer)
-
-
-def _area_deg2(box: tuple[float, float, float, float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _quarters(box: tuple[float, float, float, float]) -> list[tuple[float, float, float, float]]:
-    west, south, east, north = box
-    lon, lat = (west + east) / 2, (south + north) / 2
-    return [(west, south, lon, lat), (lon, south, east, lat), (west, lat, lon, north), (lon, lat, east, north)]
 
 
 @lru_cache(maxsize=1)

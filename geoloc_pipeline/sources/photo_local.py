@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from geoloc_pipeline.sources.photo_files import PictureFile, header_of, loose_pictures, read_rows
+from geoloc_pipeline.sources.photo_files import PictureFile, header_of, loose_pictures, read_rows, readable_name
 from geoloc_pipeline.sources.photo_record import Photo, place_from, spdx_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def read_local(folder: Path) -> Iterator[Photo]:
                 photo = _listed_photo(row, files=files, here=here)
                 listed[photo.source_image_id] = photo
     for name, file in files.items():
+        if readable_name(name) != name:
+            fault = ("bad_name", "its file name is not UTF-8; rename it")
+            yield Photo(source="local", source_image_id=readable_name(name), source_url=_url(readable_name(name)), fault=fault)
+            continue
         yield listed.get(name) or Photo(source="local", source_image_id=name, source_url=_url(name), file=file)
     for name in sorted(set(listed) - set(files)):
         yield listed[name]

@@ -24,22 +24,26 @@ class Photo:
     Attributes:
         source: Name of the set.
         source_image_id: The set's own id or file name.
+        origin_id: Who else may hold the same picture, such as `flickr:9055806529`; None where nobody can, or nobody knows.
         lat: Latitude in degrees; None: it is in the photo's EXIF, or nowhere.
         lon: Longitude in degrees.
+        accuracy_m: How far the place may be off, metres; None where nobody says.
         author: Who took it, as the set tells.
         licence: SPDX identifier.
         attribution: Whom to name beside the picture; empty: it is in the photo's EXIF, or nowhere.
         source_url: Page of the picture.
         captured_at: When the camera took it.
         capture_group: Author or sequence; None: in the photo's EXIF, or the photo stands for itself.
-        file: The encoded picture; None when it is missing.
+        file: The encoded picture; None when it is missing, or outside the box around Japan, where nobody has looked.
         fault: Reason and detail why the list's entry cannot be used.
     """
 
     source: str
     source_image_id: str
+    origin_id: str | None = None
     lat: float | None = None
     lon: float | None = None
+    accuracy_m: float | None = None
     author: str | None = None
     licence: str = UNKNOWN_LICENCE
     attribution: str = ""
@@ -69,3 +73,10 @@ def spdx_of(said: str) -> str:
     if "publicdomain/mark" in said.lower():
         return "CC-PDM-1.0"
     return said if _SPDX.fullmatch(said) else UNKNOWN_LICENCE
+
+
+def fault_of(name: str, place: tuple[float, float] | None, *, has_file: bool, where: str) -> tuple[str, str] | None:
+    """Return why a list's entry cannot be used, None when it can: reason and detail."""
+    if place is None:
+        return "bad_place", f"the list places it at {where}"
+    return None if has_file else ("file_missing", f"there is no picture {name!r} in the set's folder or archives")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.sources import photo_lists, photo_local, photo_yfcc
+from geoloc_pipeline.sources import photo_landmarks, photo_lists, photo_local, photo_yfcc
 from geoloc_pipeline.sources.photo_record import Photo
 
 
@@ -64,7 +64,8 @@ _SETS = (
         about="MP-16, 4.7 million Flickr photos (paper §3.1)",
         how_to_obtain=(
             f"fetch mp16_places365.csv from {_GEOESTIMATION}/releases and the images from the data set Jia-py/MP16-Pro on "
-            "Hugging Face (accept its terms once, then `cat mp-16-images* > mp16.tar`); put csv and tar into {folder}"
+            "Hugging Face (accept its terms once); put the csv and the parts mp-16-images00, 01, … into {folder} as they are: "
+            "they are read without being joined, and the first ones alone give their share of the photos"
         ),
         read=photo_lists.read_mp16,
         is_worldwide=True,
@@ -84,11 +85,12 @@ _SETS = (
         about="Google Landmarks v2, 4.1 million photos of landmarks; placed by their landmark",
         how_to_obtain=(
             "fetch train.csv, train_attribution.csv, train_label_to_category.csv and images_*.tar as the README of "
-            "https://github.com/cvdfoundation/google-landmark says and put them into {folder}. The set has no places: add "
-            "category_coordinates.csv with the columns category,lat,lon (category as in train_label_to_category.csv), asked "
-            "from Wikimedia Commons with api.php?action=query&prop=coordinates&titles=Category:…"
+            "https://github.com/cvdfoundation/google-landmark says and put them into {folder}, the tars as they are. The set "
+            "has no places: add a table with the columns lat,lon (and accuracy_m, if you know it) and one of category (as in "
+            "train_label_to_category.csv), landmark_id, wikidata, or id (of one image). Wikimedia Commons tells places with "
+            "api.php?action=query&prop=coordinates&titles=Category:…, and Wikidata as property P625"
         ),
-        read=photo_lists.read_google_landmarks,
+        read=photo_landmarks.read_google_landmarks,
         is_worldwide=True,
     ),
     PhotoSet(
@@ -118,7 +120,7 @@ def read_photo_set(name: str, folder: Path) -> Iterator[Photo]:
     """Return the photos of a set in a fixed order; nothing when its folder is missing or empty.
 
     Places are as the set gives them, anywhere on Earth; of `local` they can be missing, and are then in the photo's EXIF or
-    nowhere. Bytes are read when a photo's `read` is called.
+    nowhere. Bytes are read when a file's `read` is called; outside the box around Japan no file is looked for.
 
     Args:
         name: Key of `PHOTO_SETS`.

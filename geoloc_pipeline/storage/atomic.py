@@ -21,6 +21,7 @@ _CURES = {
     errno.EPERM: "give this user write permission or set GEOLOC_HOME to another folder",
     errno.EROFS: "the disk is read-only: set GEOLOC_HOME to a folder on another disk",
     errno.ENOSPC: "free some space or set GEOLOC_HOME to a folder on another disk, then run the same step again",
+    errno.EFBIG: "a limit (ulimit -f, or the file system's own) allows no larger file: raise it or set GEOLOC_HOME elsewhere",
     errno.EDQUOT: "the quota is used up: free some space or set GEOLOC_HOME to another folder",
     errno.ENOTDIR: "a file stands where a folder is needed: set GEOLOC_HOME to a folder",
     errno.EEXIST: "a file stands where a folder is needed: set GEOLOC_HOME to a folder",

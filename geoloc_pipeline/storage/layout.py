@@ -60,6 +60,14 @@ class Home:
         """Return the folder that keeps a street-view provider's coverage tiles."""
         return self.root / "sources" / "coverage" / provider
 
+    def budgets(self) -> Path:
+        """Return the folder in which the day's requests to rate-limited services are counted."""
+        return self.root / "sources" / "budgets"
+
+    def forgotten(self) -> Path:
+        """Return the list of pictures that must never come back (`imagery.forgotten`)."""
+        return self.root / "tables" / "forgotten" / "all.parquet"
+
     def extraction_scratch(self, asset_key: str, partition: str) -> Path:
         """Return a scratch folder that one extraction may fill and shall empty."""
         return self.root / "scratch" / asset_key / partition

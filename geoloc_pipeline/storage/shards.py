@@ -10,7 +10,6 @@ import io
 import os
 import tarfile
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,13 +66,6 @@ def _padded(size_bytes: int) -> int:
     return -(-size_bytes // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
-@lru_cache(maxsize=256)
-def _open(path: Path, written: tuple[int, int]) -> int:
-    """Return a descriptor of the shard; one that was written anew has another `written` (inode, time) and is opened anew."""
-    del written
-    return os.open(path, os.O_RDONLY)
-
-
 def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> bytes:
     """Return the bytes of one picture.
 
@@ -91,8 +83,11 @@ def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> by
     """
     path = folder / shard
     try:
-        status = path.stat()
-        data = os.pread(_open(path, (status.st_ino, status.st_mtime_ns)), int(size_bytes), int(offset))
+        descriptor = os.open(path, os.O_RDONLY)  # anew each time: 0.01 ms, and never an old file nor one descriptor too many
+        try:
+            data = os.pread(descriptor, int(size_bytes), int(offset))
+        finally:
+            os.close(descriptor)
     except FileNotFoundError as error:
         cure = "materialise the asset that its folder is named after again"
         raise MissingInputError(what="an image shard", path=path, cure=cure) from error

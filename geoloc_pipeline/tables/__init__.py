@@ -17,7 +17,7 @@ from geoloc_pipeline.tables.learning import (
     TASKS,
     TRAINING_SHARDS,
 )
-from geoloc_pipeline.tables.pictures import IMAGES, PHOTO_COLLECTIONS, REJECTED, STREET_VIEW_IMAGES
+from geoloc_pipeline.tables.pictures import FORGOTTEN, IMAGES, PHOTO_COLLECTIONS, REJECTED, STREET_VIEW_IMAGES
 from geoloc_pipeline.tables.places import (
     CENSUS_TOWNS,
     LANDMARK_POINTS,
@@ -32,8 +32,8 @@ CONTRACTS: dict[str, TableContract] = {
     contract.name: contract
     for contract in (
         CENSUS_TOWNS, OSM_ROADS, OSM_LANDMARKS, ROAD_POINTS, LANDMARK_POINTS, SAMPLE_POINTS, STREET_VIEW_IMAGES,
-        PHOTO_COLLECTIONS, REJECTED, LABELLED_IMAGES, DATASET_SPLITS, LABEL_VOCABULARY, TRAINING_SHARDS, IMAGE_EMBEDDINGS,
-        ESTIMATES,
+        PHOTO_COLLECTIONS, REJECTED, FORGOTTEN, LABELLED_IMAGES, DATASET_SPLITS, LABEL_VOCABULARY, TRAINING_SHARDS,
+        IMAGE_EMBEDDINGS, ESTIMATES,
     )
 }  # fmt: skip
 
@@ -43,6 +43,7 @@ __all__ = [
     "DATASET_SPLITS",
     "EMBEDDING_SIZE",
     "ESTIMATES",
+    "FORGOTTEN",
     "IMAGES",
     "IMAGE_EMBEDDINGS",
     "LABELLED_IMAGES",

@@ -9,8 +9,15 @@ _IMAGE_COLUMNS = (
     Column("image_id", "string", "hash of source and source_image_id"),
     Column("source", "string", "provider or photo set, such as mapillary, local"),
     Column("source_image_id", "string", "the provider's id; several joined by + when four flat views make one picture"),
+    Column(
+        "origin_id",
+        "string",
+        "who else may hold the same picture, such as mapillary:123, flickr:456; missing where nobody can",
+        nullable=True,
+    ),
     LAT,
     LON,
+    Column("accuracy_m", "float64", "how far the place may be off, metres; missing where nobody says", nullable=True, low=0),
     Column(
         "requested_lat",
         "float64",
@@ -42,6 +49,7 @@ _IMAGE_COLUMNS = (
     Column("attribution", "string", "whom to name beside the picture"),
     Column("source_url", "string", "page of the picture at the provider; never an expiring download link"),
     Column("capture_group", "string", "sequence or author: pictures that must not be split between train and test"),
+    Column("content_sha256", "string", "of the picture's bytes as they came; of several pictures, of their hashes joined by +"),
     Column("sha256", "string", "of the archived WebP bytes"),
     Column("shard", "string", "tar file inside the asset's and partition's image folder"),
     Column("offset", "int64", "of the picture's first byte in the shard", low=0),
@@ -75,4 +83,16 @@ REJECTED = TableContract(
         Column("detail", "string", "for people"),
     ),
     key=("source", "source_image_id", "reason"),
+)
+
+FORGOTTEN = TableContract(
+    name="forgotten",
+    about="One picture, or one capture group, that must never come back.",
+    columns=(
+        Column("source", "string", "provider or photo set; empty for a group"),
+        Column("source_image_id", "string", "the provider's id; empty for a group"),
+        Column("capture_group", "string", "as in the image tables; empty for one picture"),
+        Column("why", "string", "for people"),
+    ),
+    key=("source", "source_image_id", "capture_group"),
 )

@@ -12,7 +12,8 @@ import pytest
 from geoloc_pipeline.demo.coverage import Coverage
 from geoloc_pipeline.demo.grow import grow_land
 from geoloc_pipeline.demo.land import Land
-from geoloc_pipeline.demo.mirror import Mirror, mirror_transport
+from geoloc_pipeline.demo.mirror import Mirror
+from geoloc_pipeline.demo.mirror_transports import mirror_transport
 from geoloc_pipeline.demo.publish import publish_world
 
 

@@ -144,9 +144,59 @@ def test_lonely_landmarks_of_a_real_map_are_walked_around(shared_data: Path) -> 
     assert np.mean([len(tree.query(foot, predicate="dwithin", distance=0.0015)) > 0 for foot in feet]) > 0.9
 
 
+def test_every_sequence_went_to_one_provider_and_few_elsewhere_than_to_mapillary(coverage: Coverage) -> None:
+    share = {name: coverage.providers.count(name) / len(coverage.providers) for name in set(coverage.providers)}
+    assert set(share) == {"mapillary", "panoramax", "kartaview"}
+    assert 0.03 < share["panoramax"] < 0.05
+    assert 0.02 < share["kartaview"] < 0.04
+    assert len(coverage.providers) == len(coverage.sequence_ids)
+    assert not coverage.only("kartaview").shots.is_pano.any()
+    assert coverage.only("panoramax").shots.is_pano.mean() > 0.7
+
+
+def test_the_parts_of_a_coverage_are_the_whole_and_change_nothing_in_it(coverage: Coverage) -> None:
+    before = [getattr(coverage.shots, field.name).copy() for field in fields(coverage.shots)]
+    parts = [coverage.only(name) for name in ("mapillary", "panoramax", "kartaview")]
+    assert sum(len(part) for part in parts) == len(coverage)
+    for part in parts:
+        rows = np.array([coverage.row_of(str(image_id)) for image_id in part.shots.image_id.tolist()])
+        assert (np.diff(rows) > 0).all()
+        for field in fields(part.shots):
+            if field.name != "sequence":
+                assert np.array_equal(getattr(part.shots, field.name), getattr(coverage.shots, field.name)[rows])
+        for row in range(0, len(part), 97):
+            name = part.sequence_ids[part.shots.sequence[row]]
+            assert name == coverage.sequence_ids[coverage.shots.sequence[rows[row]]]
+            assert part.creators[part.shots.sequence[row]] == coverage.creators[coverage.shots.sequence[rows[row]]]
+            assert rows[part.in_sequence(name)].tolist() == coverage.in_sequence(name).tolist()
+            assert part.row_of(str(part.shots.image_id[row])) == row
+    assert parts[0].row_of(str(parts[1].shots.image_id[0])) is None
+    assert all(
+        np.array_equal(getattr(coverage.shots, field.name), old)
+        for field, old in zip(fields(coverage.shots), before, strict=True)
+    )
+
+
+def test_the_cameras_of_a_rig_went_to_the_same_provider(coverage: Coverage) -> None:
+    by_start: dict[tuple[float, int], set[str]] = {}
+    for number, name in enumerate(coverage.sequence_ids):
+        first = coverage.in_sequence(name)[0]
+        key = (float(coverage.shots.lat[first]), int(coverage.shots.captured_ms[first]))
+        by_start.setdefault(key, set()).add(coverage.providers[number])
+    assert len(by_start) < len(coverage.sequence_ids)
+    assert all(len(names) == 1 for names in by_start.values())
+
+
+def test_nobody_has_an_empty_part(coverage: Coverage) -> None:
+    nothing = coverage.only("nobody")
+    assert len(nothing) == 0
+    assert len(nothing.in_box(0, 0, 180, 90)) == 0
+
+
 def test_a_land_without_roads_has_no_pictures() -> None:
     land = replace(grow_land(prefecture_codes=("01",), density=0.05), roads=(), landmarks=())
     coverage = Coverage(land)
     assert len(coverage) == 0
     assert len(coverage.in_box(0, 0, 180, 90)) == 0
     assert coverage.row_of("161803398874989") is None
+    assert len(coverage.only("mapillary")) == 0

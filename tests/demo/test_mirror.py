@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from geoloc_pipeline.demo.land import Land
-from geoloc_pipeline.demo.mirror import DEMO_TOKEN, Mirror, mirror_transport, serve_on_loopback
+from geoloc_pipeline.demo.mirror import DEMO_GOOGLE_KEY, DEMO_TOKEN, STREET_VIEW_HOSTS, Mirror
+from geoloc_pipeline.demo.mirror_panoramax import uuid_of
+from geoloc_pipeline.demo.mirror_transports import mirror_transport, serve_on_loopback
 
 QUESTIONS = (
     ("GET", "https://download.geofabrik.de/asia/japan/kanto-latest.osm.pbf", {}),
@@ -27,6 +29,12 @@ QUESTIONS = (
         f"https://graph.mapillary.com/images?bbox=139.5,35.6,139.55,35.65&fields=id,thumb_1024_url&access_token={DEMO_TOKEN}",
         {},
     ),
+    ("GET", "https://api.panoramax.xyz/api/search?bbox=139.5,35.6,139.8,35.8&limit=20", {}),
+    ("GET", "https://panoramax.openstreetmap.fr/api/pictures/00000000-0000-4000-8000-000000000000/sd.jpg", {}),
+    ("GET", "https://api.openstreetcam.org/2.0/photo/?nwLat=36&nwLng=139&seLat=35&seLng=140&itemsPerPage=20", {}),
+    ("GET", "https://storage13.openstreetcam.org/files/photo/2020/01/01/proc/1.jpg", {}),
+    ("GET", f"https://maps.googleapis.com/maps/api/streetview/metadata?location=35.68,139.77&key={DEMO_GOOGLE_KEY}", {}),
+    ("GET", f"https://maps.googleapis.com/maps/api/streetview?location=1,1&size=64x64&key={DEMO_GOOGLE_KEY}", {}),
     ("POST", "https://graph.mapillary.com/images", {}),
     ("GET", "https://example.org/", {}),
 )
@@ -51,7 +59,11 @@ def test_a_socket_and_the_process_itself_give_the_same_answers(mirror: Mirror) -
 
 
 def test_pictures_come_the_same_way_through_a_socket(mirror: Mirror) -> None:
-    question = ("GET", f"https://graph.mapillary.com/{mirror.coverage.shots.image_id[0]}?fields=thumb_256_url", {})
+    question = (
+        "GET",
+        f"https://graph.mapillary.com/{mirror.coverage.only('mapillary').shots.image_id[0]}?fields=thumb_256_url",
+        {},
+    )
     auth = {"Authorization": f"OAuth {DEMO_TOKEN}"}
     with (
         serve_on_loopback(mirror) as transport,
@@ -72,6 +84,27 @@ def test_what_is_nobodys_host_or_method_is_told(client: httpx.Client) -> None:
     assert client.get("https://example.org/").status_code == 502
     answer = client.post("https://graph.mapillary.com/images")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_every_host_of_street_view_is_somebodys(client: httpx.Client) -> None:
+    assert {httpx.URL(question[1]).host for question in QUESTIONS if "openstreetcam" in question[1]} <= STREET_VIEW_HOSTS
+    assert len(STREET_VIEW_HOSTS) == 8
+    assert all(client.get(f"https://{host}/").status_code != 502 for host in STREET_VIEW_HOSTS)
+
+
+def test_no_provider_knows_anothers_pictures(client: httpx.Client, mirror: Mirror) -> None:
+    for provider in ("mapillary", "panoramax", "kartaview"):
+        name = str(mirror.coverage.only(provider).shots.image_id[0])
+        known = {
+            "mapillary": client.get(f"https://graph.mapillary.com/{name}?access_token={DEMO_TOKEN}").status_code == 200,
+            "panoramax": bool(
+                client.get("https://api.panoramax.xyz/api/search", params={"ids": uuid_of(f"picture {name}")}).json()[
+                    "features"
+                ]
+            ),
+            "kartaview": client.get(f"https://api.openstreetcam.org/2.0/photo/{name}").status_code == 200,
+        }
+        assert known == {one: one == provider for one in known}
 
 
 def test_many_may_ask_at_once(mirror: Mirror) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,6 +91,33 @@ def test_a_cut_answer_breaks_off_where_it_was_told(path: Path) -> None:
     assert next(chunks) + next(chunks) == BODY[:100_000]
     with pytest.raises(BrokenConnectionError):
         next(chunks)
+
+
+@given(size=st.integers(1, 5000), cut=st.integers(0, 5000))
+def test_a_drip_loses_nothing_and_can_be_cut(size: int, cut: int) -> None:
+    body = BODY[:size]
+    drops = list(Answer(200, body, pause_s=1e-9).chunks())
+    assert b"".join(drops) == body
+    assert len(drops) >= min(size, 100)
+    got = b""
+    with suppress(BrokenConnectionError):
+        for drop in Answer(200, body, pause_s=1e-9, cut_after=min(cut, size - 1)).chunks():
+            got += drop
+    assert got == body[: min(cut, size - 1)]
+
+
+def test_an_endless_answer_announces_no_length_and_begins_anew(path: Path) -> None:
+    answer = Answer(200, path, is_endless=True)
+    assert answer.announced_bytes is None
+    got = b"".join(itertools.islice(answer.chunks(), 7))
+    assert got == BODY + BODY + BODY[:CHUNK_BYTES]
+
+
+def test_a_short_answer_announces_more_than_it_has(path: Path) -> None:
+    answer = Answer(200, path, short_by=7)
+    assert (answer.announced_bytes, answer.size_bytes) == (len(BODY) + 7, len(BODY))
+    assert b"".join(answer.chunks()) == BODY
+    assert Answer(200, path).announced_bytes == len(BODY)
 
 
 def test_pages_and_json_are_utf_8() -> None:

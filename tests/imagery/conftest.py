@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -13,8 +15,8 @@ from PIL import Image
 from shapely import Point
 
 from geoloc_pipeline.geo.tiles import tile_of
-from geoloc_pipeline.sources.http import HttpClient
-from geoloc_pipeline.sources.mapillary import MapillaryClient
+from geoloc_pipeline.sources.http_async import AsyncHttpClient
+from geoloc_pipeline.sources.mapillary import MapillaryProvider
 from geoloc_pipeline.sources.mapillary_coverage import COVERAGE_ZOOM
 from geoloc_pipeline.tables import SAMPLE_POINTS, as_table
 
@@ -102,9 +104,24 @@ class SmallMapillary:
             mapbox_vector_tile.encode([{"name": "image", "features": features}], default_options=options) if features else b""
         )
 
-    def client(self, **settings):
-        http = HttpClient(transport=httpx.MockTransport(self), sleep=lambda seconds: None, **settings)
-        return MapillaryClient(http, TOKEN)
+    def providers(self, **settings):
+        """Open a client that never waits, for `collect_street_view`."""
+
+        @asynccontextmanager
+        async def open_providers():
+            async with AsyncHttpClient(transport=httpx.MockTransport(self), sleep=_no_wait, **settings) as http:
+                yield [MapillaryProvider(http, TOKEN)]
+
+        return open_providers
+
+    @property
+    def fetched(self):
+        """Ids of the pictures that were downloaded, in order."""
+        return [url.rsplit("/", 1)[-1].removesuffix(".jpg") for url in self.asked if "cdn" in url]
+
+
+async def _no_wait(seconds):
+    await asyncio.sleep(0)
 
 
 def _flat(compass_deg):

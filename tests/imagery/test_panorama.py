@@ -88,3 +88,76 @@ def test_a_flat_is_cut_to_its_middle():
     assert views == "-E--"
     assert (strip[:, 100:200] == 255).all()
     assert (strip[:, :100] == 0).all()
+
+
+def _turn_of(compass_deg, pitch_deg, roll_deg):
+    """The rotation from the camera to the world, by Rodrigues' formula about one axis after the other."""
+
+    def about(axis, angle_deg):
+        x, y, z = axis
+        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        angle = np.radians(angle_deg)
+        return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+    # clockwise from above is negative about "up"; roll is clockwise from behind: positive about "ahead"
+    return about((0, 0, 1), -compass_deg) @ about((1, 0, 0), pitch_deg) @ about((0, 1, 0), roll_deg)
+
+
+def _directions_seen(width, turn):
+    """A float panorama of a leaning camera: each pixel carries the world direction that it shows."""
+    around = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
+    above = (0.5 - (np.arange(width // 2) + 0.5) / (width // 2)) * np.pi
+    around, above = np.meshgrid(around, above)
+    camera = np.stack([np.sin(around) * np.cos(above), np.cos(around) * np.cos(above), np.sin(above)], axis=-1)
+    return (camera @ turn.T).astype(np.float32)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    compass_deg=st.floats(-360, 720),
+    pitch_deg=st.floats(-44, 44),
+    roll_deg=st.floats(-44, 44),
+    side=st.sampled_from([64, 170, 250, 400]),
+)
+def test_whatever_way_the_camera_leans_each_pixel_shows_the_direction_of_a_level_one(compass_deg, pitch_deg, roll_deg, side):
+    seen = _directions_seen(2048, _turn_of(compass_deg, pitch_deg, roll_deg))
+    strip = views_from_panorama(seen, compass_deg=compass_deg, pitch_deg=pitch_deg, roll_deg=roll_deg, side_px=side)
+    steps = (np.arange(side) + 0.5) / side * 2 - 1
+    right, down = np.meshgrid(steps, steps)
+    for position, heading_deg in enumerate(HEADINGS_DEG):
+        heading = np.radians(heading_deg)
+        ahead, beside = np.array([np.sin(heading), np.cos(heading), 0]), np.array([np.cos(heading), -np.sin(heading), 0])
+        expected = ahead + right[..., None] * beside - down[..., None] * np.array([0, 0, 1.0])
+        expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+        found = strip[:, position * side : (position + 1) * side].astype(float)
+        found /= np.linalg.norm(found, axis=-1, keepdims=True)
+        off_px = np.degrees(np.linalg.norm(found - expected, axis=-1)) / (360 / 2048)
+        assert off_px.max() < 0.25, "a tenth of a pixel, and what eight-bit weights of the interpolation add"
+
+
+def test_a_level_camera_is_the_limit_of_a_leaning_one(panorama):
+    pixels = panorama(1024, compass_deg=123.0)
+    level = views_from_panorama(pixels, compass_deg=123.0).astype(int)
+    almost = views_from_panorama(pixels, compass_deg=123.0, pitch_deg=1e-6, roll_deg=-1e-6).astype(int)
+    assert np.mean(np.abs(level - almost) > 8) < 0.002
+
+
+def test_a_drawn_panorama_that_leaned_gives_the_views_of_the_upright_one():
+    from datetime import UTC, datetime
+
+    from geoloc_pipeline.demo.coverage import Coverage
+    from geoloc_pipeline.demo.grow import grow_land
+    from geoloc_pipeline.demo.pictures import Renderer
+    from geoloc_pipeline.demo.render import Camera
+
+    land = grow_land(seed=3, prefecture_codes=("47",), density=0.02)
+    shots, draw = Coverage(land).shots, Renderer(land)
+    place = {"lat": float(shots.lat[5]), "lon": float(shots.lon[5]), "heading_deg": 40.0, "seed": 7}
+    moment = datetime(2026, 6, 1, 3, tzinfo=UTC)
+    upright = draw(Camera(captured_at=moment, **place), True, 1024)
+    leaning = draw(Camera(captured_at=moment, pitch_deg=6.0, roll_deg=-4.0, **place), True, 1024)
+    expected = views_from_panorama(upright, compass_deg=40.0).astype(int)
+    levelled = views_from_panorama(leaning, compass_deg=40.0, pitch_deg=6.0, roll_deg=-4.0).astype(int)
+    ignored = views_from_panorama(leaning, compass_deg=40.0).astype(int)
+    off, off_ignored = (np.abs(views - expected).mean() for views in (levelled, ignored))
+    assert off < 0.4 * off_ignored

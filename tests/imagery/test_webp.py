@@ -52,6 +52,25 @@ def test_a_picture_says_its_place_and_nothing_else():
         assert "xmp" not in image.info
 
 
+def chunks_of(data):
+    """The chunks of a RIFF file, in order: [(name, contents)]."""
+    assert (data[:4], data[8:12], int.from_bytes(data[4:8], "little")) == (b"RIFF", b"WEBP", len(data) - 8)
+    at, chunks = 12, []
+    while at < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        chunks.append((data[at : at + 4], data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    return chunks
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), lat=st.floats(-90, 90), lon=st.floats(-180, 180))
+def test_the_file_holds_pixels_and_place_and_no_other_chunk(height, width, lat, lon):
+    header, pixels, exif = chunks_of(encode_webp(np.resize(_PIXELS, (height, width, 3)), lat=lat, lon=lon))
+    assert [header[0], pixels[0], exif[0]] == [b"VP8X", b"VP8 ", b"EXIF"]  # lossy; no ICCP, XMP, ALPH, ANIM
+    assert header[1][0] == 0b1000  # of the features, EXIF alone
+    assert len(exif[1]) < 250  # six GPS tags; no thumbnail
+
+
 def test_same_picture_same_bytes_and_another_place_changes_no_pixel():
     one, again, other = (encode_webp(_PIXELS, lat=lat, lon=139.0) for lat in (35.0, 35.0, -35.0))
     assert one == again != other

@@ -55,10 +55,12 @@ def images_of():
         moment = pd.Timestamp("2026-01-02", tz="UTC")
         defaults = {
             "image_id": ids, "source": ["local"] * n, "source_image_id": ids, "lat": lat, "lon": lon,
-            "requested_lat": [np.nan] * n, "requested_lon": [np.nan] * n, "point_id": [None] * n, "is_wanted": [True] * n,
+            "origin_id": [None] * n, "accuracy_m": [np.nan] * n, "requested_lat": [np.nan] * n, "requested_lon": [np.nan] * n,
+            "point_id": [None] * n, "is_wanted": [True] * n,
             "views": ["photo"] * n, "width_px": [1] * n, "height_px": [1] * n, "captured_at": [moment] * n,
             "fetched_at": [moment] * n, "licence": ["CC0-1.0"] * n,
-            "attribution": ["someone"] * n, "source_url": [""] * n, "capture_group": ["g"] * n, "sha256": [""] * n,
+            "attribution": ["someone"] * n, "content_sha256": [""] * n, "source_url": [""] * n,
+            "capture_group": ["g"] * n, "sha256": [""] * n,
             "shard": ["0.tar"] * n, "offset": [0] * n, "size_bytes": [1] * n, "geometry": shapely.points(lon, lat),
         }  # fmt: skip
         return as_table(PHOTO_COLLECTIONS, {**defaults, **columns})

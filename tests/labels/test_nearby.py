@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc_pipeline.labels.nearby import label_images
+from geoloc_pipeline.labels.nearby import REACH_M, TOWN_REACH_M, label_images
 from geoloc_pipeline.sources.census import read_towns
 from geoloc_pipeline.tables import (
     CENSUS_TOWNS,
@@ -284,6 +284,24 @@ def test_without_an_archive_of_the_neighbour_a_picture_beyond_the_border_counts_
     assert labelled["town_distance_m"].to_list() == [pytest.approx(50, abs=0.1)]
 
 
+def test_a_picture_that_may_be_elsewhere_gets_no_label_that_is_finer_than_that(images_of):
+    accuracies_m = [np.nan, 0.0, REACH_M, REACH_M + 0.1, TOWN_REACH_M, TOWN_REACH_M + 0.1, 500.0]
+    n = len(accuracies_m)
+    images = images_of([f"i{number}" for number in range(n)], [LAT] * n, [LON] * n, accuracy_m=accuracies_m)
+    block = towns_of([("13101001001", "東町", shapely.box(LON - 0.1, LAT - 0.1, LON + 0.1, LAT + 0.1))])
+    road = roads_of([("13:1", shapely.LineString([spot(-5, 5), spot(5, 5)]))])
+    park = landmarks_of([("way/1", shapely.Polygon([spot(-90, -90), spot(90, -90), spot(0, 90)]))])
+    labelled = label_images([images], block, road, park, prefecture_code="13")
+    check_table(LABELLED_IMAGES, labelled)
+    is_near = [True, True, True, False, False, False, False]
+    for name in ("road_id", "road_distance_m", "landmark_id", "landmark_distance_m"):
+        assert labelled[name].notna().tolist() == is_near, name
+    assert labelled["town_code"].notna().tolist() == [True, True, True, True, True, False, False]
+    assert labelled["municipality_code"].tolist() == ["13101"] * n
+    coarse = label_images([images.iloc[-1:]], block, road, park, prefecture_code="13")
+    assert coarse[["road_id", "town_code"]].isna().all(axis=None)
+
+
 def test_pictures_without_a_position_or_outside_the_country_lie_in_no_prefecture(images_of):
     """The tables let no such position in; should one come all the same, it says nothing about its neighbours."""
     lon, lat = spot(100, 100)
@@ -320,7 +338,7 @@ def test_real_photos_lie_in_the_municipality_that_another_source_names(shared_da
     """MP-16's positions, with municipalities from the administrative areas; blocks of seven wards from the census."""
     towns = read_towns(shared_data / "tokyo" / "A002005212020DDSWC13-JGD2011.zip")
     rows = pd.read_csv(shared_data / "geoclip" / "mp16_points_in_japan.csv", dtype={"N03_007": str})
-    photos = rows.rename(columns={"LAT": "lat", "LON": "lon"}).assign(source="mp16", capture_group="someone")
+    photos = rows.rename(columns={"LAT": "lat", "LON": "lon"}).assign(source="mp16", capture_group="someone", accuracy_m=np.nan)
     photos["image_id"] = [f"i{number:04d}" for number in range(len(photos))]
     labelled = label_images([photos], towns, NO_ROADS, NO_LANDMARKS, prefecture_code="13").set_index("image_id")
     named = photos.set_index("image_id")["N03_007"]

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoloc_pipeline.demo.land import Land
-from geoloc_pipeline.demo.mirror import Mirror, mirror_transport
+from geoloc_pipeline.demo.mirror import Mirror
+from geoloc_pipeline.demo.mirror_transports import mirror_transport
 from geoloc_pipeline.errors import MissingInputError, SettingError
 from geoloc_pipeline.geo.prefectures import REGIONS
 from geoloc_pipeline.orchestration.build import build_definitions

@@ -50,7 +50,8 @@ def pictures(places: dict[str, tuple[float, float]]) -> pd.DataFrame:
         STREET_VIEW_IMAGES,
         {
             **texts, "image_id": list(places), "source": ["mapillary"] * n, "source_image_id": list(places), "lat": lat,
-            "lon": lon, "requested_lat": lat, "requested_lon": lon, "point_id": list(places), "is_wanted": [True] * n,
+            "lon": lon, "origin_id": [None] * n, "accuracy_m": [np.nan] * n, "content_sha256": list(places),
+            "requested_lat": lat, "requested_lon": lon, "point_id": list(places), "is_wanted": [True] * n,
             "views": ["photo"] * n, "width_px": [1] * n, "height_px": [1] * n, "captured_at": [moment] * n,
             "fetched_at": [moment] * n, "capture_group": list(places), "shard": ["0.tar"] * n, "offset": [0] * n,
             "size_bytes": [1] * n, "geometry": shapely.points(lon, lat),

@@ -15,8 +15,10 @@ import osmium
 import pytest
 
 from geoloc_pipeline.demo.land import Land
-from geoloc_pipeline.demo.mirror import Fault, Faults, Mirror, serve_on_loopback
+from geoloc_pipeline.demo.mirror import Fault, Faults, Mirror
+from geoloc_pipeline.demo.mirror_transports import serve_on_loopback
 from geoloc_pipeline.sources.http import HttpClient
+from geoloc_pipeline.sources.http_async import AsyncHttpClient
 
 
 @dataclass
@@ -36,6 +38,18 @@ class Fake:
             return answer
 
         return HttpClient(transport=httpx.MockTransport(handle), sleep=self.waits_s.append, **settings)
+
+    def async_client(self, **settings) -> AsyncHttpClient:
+        """Give a client for the tasks of one event loop; waits are noted and not waited."""
+
+        async def handle(request: httpx.Request) -> httpx.Response:
+            self.asked.append(request)
+            return self.answer(request)
+
+        async def sleep(seconds: float) -> None:
+            self.waits_s.append(seconds)
+
+        return AsyncHttpClient(transport=httpx.MockTransport(handle), sleep=sleep, **settings)
 
 
 @pytest.fixture

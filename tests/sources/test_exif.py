@@ -6,6 +6,8 @@ import io
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
@@ -90,3 +92,21 @@ def test_real_photos_are_where_they_were_taken(shared_data):
             lat, lon = place_of(image.getexif())
         assert 55.69 < lat < 55.72
         assert 13.18 < lon < 13.22
+
+
+_RATIONAL = st.builds(IFDRational, st.integers(-(2**33), 2**33), st.integers(-(2**33), 2**33))
+_ANYTHING = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=9), st.binary(max_size=9), _RATIONAL)
+_VALUE = st.one_of(_ANYTHING, st.lists(_ANYTHING, max_size=4).map(tuple))
+
+
+@given(
+    gps=st.dictionaries(st.sampled_from([1, 2, 3, 4, 7, 29]), _VALUE),
+    inner=st.dictionaries(st.sampled_from([36867, 36881]), _VALUE),
+)
+def test_absurd_values_are_no_place_and_no_time_never_a_crash(gps, inner):
+    exif = Image.Exif()
+    exif.get_ifd(0x8825).update(gps)
+    exif.get_ifd(0x8769).update(inner)
+    place, moment = place_of(exif), taken_at_of(exif)
+    assert place is None or (abs(place[0]) <= 90 and abs(place[1]) <= 180)
+    assert moment is None or moment.tzinfo is UTC

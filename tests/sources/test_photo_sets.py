@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import sqlite3
 import tarfile
 import zipfile
 from datetime import UTC, datetime
@@ -17,7 +15,6 @@ from geoloc_pipeline.sources.photo_files import PictureIndex, header_of, loose_p
 from geoloc_pipeline.sources.photo_local import read_local
 from geoloc_pipeline.sources.photo_record import place_from, spdx_of
 from geoloc_pipeline.sources.photo_sets import PHOTO_SETS, read_photo_set
-from geoloc_pipeline.sources.photo_yfcc import image_path
 
 _JPEG = b"\xff\xd8 not looked at here"
 
@@ -65,6 +62,7 @@ def test_a_users_photos_come_in_path_order_placed_by_lists_or_left_to_exif(tmp_p
     assert (one.lat, one.lon, one.author, one.licence, one.capture_group) == (35.5, 139.5, "someone", "CC-BY-4.0", "someone")
     assert (two.lat, two.lon) == (-10.0, 0.0)
     assert (three.lat, three.lon, three.fault, three.licence) == (None, None, None, "NOASSERTION")
+    assert {photo.origin_id for photo in photos} == {None}, "nobody else holds them"
     assert lost.fault[0] == "file_missing"
     assert three.file.read() == _JPEG
     assert all(str(tmp_path) not in photo.source_url for photo in photos)
@@ -120,7 +118,7 @@ def test_pictures_are_found_loose_and_in_archives_by_path_underscored_or_last_pa
 def test_an_archive_that_is_none_is_named(tmp_path, name):
     _put(tmp_path, name, b"not an archive at all, but long enough to be looked at" * 20)
     with pytest.raises(BadSourceFileError, match=name):
-        PictureIndex(tmp_path)
+        PictureIndex(tmp_path).find("a.jpg")
 
 
 _LABELS = "IMG_ID,AUTHOR,LAT,LON,S3_Label,S16_Label,S365_Label,Prob_indoor,Prob_natural,Prob_urban"
@@ -137,6 +135,8 @@ def test_im2gps_tells_author_page_and_group(tmp_path, name, labels):
     assert photos[plain].file.read() == _JPEG
     assert photos[prefixed].source_url == "https://www.flickr.com/photos/77@N01/439717934"
     assert photos[prefixed].fault[0] == "file_missing"
+    assert [photo.origin_id for photo in photos.values()] == ["flickr:104123223", "flickr:439717934"]
+    assert all(photo.accuracy_m is None for photo in photos.values()), "nobody says"
 
 
 def test_mp16_is_found_by_its_hashed_path_in_a_tar_of_underscored_names(tmp_path):
@@ -148,9 +148,45 @@ def test_mp16_is_found_by_its_hashed_path_in_a_tar_of_underscored_names(tmp_path
     photo = _by_id("mp16", tmp_path)["34/8d/9055806529.jpg"]
     assert photo.file.read() == _JPEG
     assert photo.source_url.endswith("9055806529")
+    assert photo.origin_id == "flickr:9055806529"
 
 
-def test_osv5m_keeps_japan_with_licence_and_sequence(tmp_path):
+@pytest.mark.parametrize("listed", ["34/8d/9055806529.jpg", "34_8d_9055806529.jpg"])
+def test_loose_files_of_mp16_are_found_by_either_spelling(tmp_path, listed):
+    _csv(tmp_path, "MP16_Pro_places365.csv", _LABELS, (listed, "someone", "35.1", "139.2"))
+    _put(tmp_path, "images/99/9055806529.jpg", b"another")
+    _put(tmp_path, "34/8d/9055806529.jpg")
+    (photo,) = read_photo_set("mp16", tmp_path)
+    assert photo.file.read() == _JPEG
+
+
+def test_names_that_are_no_utf8_are_told_and_break_nothing(tmp_path):
+    (tmp_path / "caf\udce9").mkdir()
+    _put(tmp_path, "caf\udce9/55555.jpg")
+    _csv(tmp_path, "mp16_places365.csv", _LABELS, ("1/2/55555.jpg", "a", "35", "139"))
+    (photo,) = read_photo_set("mp16", tmp_path)
+    assert (photo.file.name, photo.file.read()) == ("caf\\xe9/55555.jpg", _JPEG)
+    (own,) = read_local(tmp_path)
+    assert (own.source_image_id, own.fault[0], own.file) == ("caf\\xe9/55555.jpg", "bad_name", None)
+
+
+def test_links_that_lead_nowhere_and_files_larger_than_any_picture_do_no_harm(tmp_path):
+    (tmp_path / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with (tmp_path / "huge.jpg").open("wb") as stream:
+        stream.truncate(2**40)
+    (photo,) = read_local(tmp_path)
+    with pytest.raises(OSError, match=r"1,099,511,627,776 bytes"):
+        photo.file.read()
+    assert PictureIndex(tmp_path).find("lost.jpg") is None
+
+
+def test_of_mp16s_lists_the_original_goes_first_then_the_pros_whole_one(tmp_path):
+    for name, author in (("MP16_Pro_filtered.csv", "c"), ("MP16_Pro_places365.csv", "b"), ("mp16_places365.csv", "a")):
+        _csv(tmp_path, name, _LABELS, ("34/8d/9055806529.jpg", author, "35.1", "139.2"))
+        assert [photo.author for photo in read_photo_set("mp16", tmp_path)] == [author]
+
+
+def test_osv5m_tells_licence_sequence_and_the_picture_at_mapillary(tmp_path):
     header = "id,latitude,longitude,thumb_original_url,country,sequence,captured_at,creator_username,creator_id"
     _csv(
         tmp_path,
@@ -163,93 +199,13 @@ def test_osv5m_keeps_japan_with_licence_and_sequence(tmp_path):
     path.parent.mkdir(parents=True)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("00/11.jpg", _JPEG)
-    (photo,) = read_photo_set("osv5m", tmp_path)
-    assert photo.source_image_id == "11"
+    photo, abroad = read_photo_set("osv5m", tmp_path)
+    assert (photo.source_image_id, photo.origin_id) == ("11", "mapillary:11")
+    assert (abroad.lat, abroad.file) == (48.1, None)
     assert photo.licence == "CC-BY-SA-4.0"
     assert photo.capture_group == "mapillary:seq"
     assert photo.captured_at == datetime(2017, 10, 9, 14, 54, 41, tzinfo=UTC)
     assert photo.file.read() == _JPEG
-
-
-def test_landmarks_are_placed_by_their_category_and_those_abroad_left_out(tmp_path):
-    category = "http://commons.wikimedia.org/wiki/Category:"
-    _csv(tmp_path, "train.csv", "id,url,landmark_id", ("aa11", "u", "1"), ("bb22", "u", "2"), ("cc33", "u", "3"))
-    _csv(
-        tmp_path,
-        "train_attribution.csv",
-        "id,url,author,license,title",
-        ("aa11", "https://commons.example.org/aa11", "someone", "http://creativecommons.org/licenses/by-sa/3.0", "A tower"),
-    )
-    _csv(
-        tmp_path,
-        "train_label_to_category.csv",
-        "landmark_id,category",
-        ("1", f"{category}Sample_Tower"),
-        ("2", f"{category}Elsewhere"),
-        ("3", f"{category}Unplaced"),
-    )
-    assert list(read_photo_set("google_landmarks_v2", tmp_path)) == []
-    _csv(tmp_path, "category_coordinates.csv", "category,lat,lon", ("Sample Tower", "35.6", "139.7"), ("Elsewhere", "48", "2"))
-    _put(tmp_path, "train/a/a/1/aa11.jpg")
-    (photo,) = read_photo_set("google_landmarks_v2", tmp_path)
-    assert (photo.lat, photo.lon, photo.licence) == (35.6, 139.7, "CC-BY-SA-3.0")
-    assert photo.attribution == "someone, A tower, via Wikimedia Commons"
-    assert photo.file.read() == _JPEG
-
-
-def _yfcc(folder, rows):
-    names = (
-        "photoid uid unickname datetaken dateuploaded capturedevice title description usertags machinetags longitude latitude",
-        "accuracy pageurl downloadurl licensename licenseurl serverid farmid secret secretoriginal ext marker",
-    )
-    columns = " ".join(names).split()
-    with sqlite3.connect(folder / "yfcc100m_dataset.sql") as database:
-        database.execute(f"CREATE TABLE yfcc100m_dataset ({', '.join(columns)})")
-        for row in rows:
-            values = [row.get(column, "") for column in columns]
-            database.execute(f"INSERT INTO yfcc100m_dataset VALUES ({','.join('?' * len(columns))})", values)
-    database.close()
-
-
-def test_yfcc_gives_photos_in_the_box_with_their_own_licences(tmp_path):
-    photo = {
-        "uid": "1@N01", "unickname": "some+one", "pageurl": "http://www.flickr.com/photos/1@N01/5/", "ext": "jpg", "marker": 0,
-        "downloadurl": "http://farm1.example.org/5.jpg", "licenseurl": "http://creativecommons.org/licenses/by-nc-nd/2.0/",
-    }  # fmt: skip
-    _yfcc(
-        tmp_path,
-        [
-            photo | {"photoid": 5, "latitude": "35.5", "longitude": "139.5"},
-            photo | {"photoid": 6, "latitude": "", "longitude": ""},
-            photo | {"photoid": 7, "latitude": "48.0", "longitude": "2.0"},
-            photo | {"photoid": 8, "latitude": "35.5", "longitude": "139.5", "marker": 1},
-            photo | {"photoid": 9, "latitude": "35.5", "longitude": "139.5", "downloadurl": "http://farm1.example.org/9.jpg"},
-        ],
-    )
-    _put(tmp_path, image_path("http://farm1.example.org/5.jpg"))
-    photos = _by_id("yfcc100m", tmp_path)
-    assert set(photos) == {"5", "9"}
-    assert (photos["5"].licence, photos["5"].author, photos["5"].capture_group) == (
-        "CC-BY-NC-ND-2.0",
-        "some one",
-        "flickr:1@N01",
-    )
-    assert photos["5"].file.read() == _JPEG
-    assert photos["9"].fault[0] == "file_missing"
-
-
-def test_the_hash_path_drops_leading_zeros_of_bytes():
-    for number in range(300):
-        url = f"http://farm1.example.org/{number}.jpg"
-        digest = hashlib.md5(url.encode()).hexdigest()
-        name = "".join(digest[at : at + 2].lstrip("0") or "0" for at in range(0, 32, 2))
-        assert image_path(url) == f"data/images/{name[:3]}/{name[3:6]}/{name}.jpg"
-
-
-def test_a_file_that_is_no_database_is_named(tmp_path):
-    _put(tmp_path, "yfcc100m_dataset.sql", b"<html>" * 1000)
-    with pytest.raises(BadSourceFileError, match="yfcc100m_dataset"):
-        list(read_photo_set("yfcc100m", tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -43,3 +44,13 @@ def test_a_shard_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
     for data in (b"old", b"new"):
         [member] = write_shard(tmp_path / "a.tar", [("1.webp", data)])
         assert read_member(tmp_path, shard="a.tar", offset=member.offset, size_bytes=3) == data
+
+
+def test_no_file_stays_open_however_many_shards_are_read(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(30):
+        [member] = write_shard(tmp_path / f"{number}.tar", [("1.webp", b"one")])
+        read_member(tmp_path, shard=member.shard, offset=member.offset, size_bytes=member.size_bytes)
+        with pytest.raises(MissingInputError):
+            read_member(tmp_path, shard=member.shard, offset=member.offset, size_bytes=100_000)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,8 +1,12 @@
 """Group `imagery`: pictures at the sample points, and photos that exist already."""
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from geoloc_pipeline.orchestration.assets.sampling import sample_points
 from geoloc_pipeline.orchestration.io import Made, Step, sheet, write_tables
@@ -10,65 +14,116 @@ from geoloc_pipeline.orchestration.partitions import photo_sets, prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import PHOTO_COLLECTIONS, REJECTED, SAMPLE_POINTS, STREET_VIEW_IMAGES
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from geoloc_pipeline.imagery.collect import CollectSettings
+
+
+class StreetViewConfig(dg.Config):
+    """How street view is collected."""
+
+    dry_run: bool = Field(default=False, description="say what would be asked of each provider, and ask for nothing")
+    edition: str = Field(default="", description="any word; another one looks at the providers' coverage anew")
+    radius_m: float = Field(default=150.0, description="how far a picture may be from its sample point, metres")
+
 
 @dg.asset(
     partitions_def=prefectures,
     deps=[sample_points],
     pool="street_view",
-    **sheet(STREET_VIEW_IMAGES, group="imagery", kinds={"mapillary", "webp"}, code_version="2"),
+    output_required=False,  # a dry run makes nothing
+    **sheet(STREET_VIEW_IMAGES, group="imagery", kinds={"mapillary", "webp"}, code_version="3"),
 )
-def street_view_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def street_view_images(
+    context: dg.AssetExecutionContext, config: StreetViewConfig, pipeline: Pipeline
+) -> Iterator[dg.MaterializeResult[None]]:
     """Street-view pictures at the sample points of one prefecture: N, E, S, W joined, WebP q90 with EXIF GPS, in tar shards.
 
-    From: sample_points, Mapillary (coverage tiles choose the picture, one entity call and one download each). A run that was
-    cut goes on where it stopped; a new dump costs the pictures of its new points only; those of vanished points stay, marked.
-    Costs: 2 requests a picture, within Mapillary's limits. Takes: hours for a prefecture.
-    Licence: CC BY-SA 4.0, creator and link kept for every picture. Paper §3.1.
+    From: sample_points; Mapillary, then Panoramax, then KartaView (GEOLOC_STREET_VIEW: which, in which order). Coverage chooses
+    the picture, one call tells of it, one download brings it. A run that was cut goes on where it stopped; a new dump costs the
+    pictures of its new points only; those of vanished points stay, marked; forgotten ones go.
+    Costs: 2 requests a picture, within the providers' limits a second and a day. Takes: hours for a prefecture.
+    Licence: each picture's own (CC BY-SA 4.0 mostly), creator and link kept. Paper §3.1.
     """
     from geoloc_pipeline.imagery.collect import CollectSettings, collect_street_view
+    from geoloc_pipeline.imagery.forgotten import Forgotten
     from geoloc_pipeline.imagery.journal import remove_unused_shards
     from geoloc_pipeline.orchestration.previews import draw_pictures
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
     step = Step(context, pipeline, "street_view_images", key)
-    folder = home.images("street_view_images", key)
-    settings = CollectSettings(workers=pipeline.settings.workers, source_px=pipeline.settings.source_px)
+    folder, sources = home.images("street_view_images", key), pipeline.street_view_sources()
+    settings = CollectSettings(
+        in_flight=pipeline.settings.in_flight,
+        source_px=pipeline.settings.source_px,
+        edition=config.edition,
+        radius_m=config.radius_m,
+    )
+    kept = {source: home.coverage_tiles(source) for source in sources}
+    forgotten = Forgotten(home.forgotten())
+    inputs = step.upstream("sample_points", key) | settings.decisive | {"sources": sources, "forgotten": forgotten.fingerprint}
+    points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
+    if config.dry_run:
+        context.log.info("%s", _told(pipeline, points, folder, settings, kept))
+        return
 
     def build() -> Made:
-        points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
-        images, rejected = collect_street_view(
+        collected = collect_street_view(
             points,
-            pipeline.mapillary(),
+            pipeline.street_view,
             folder,
             settings=settings,
+            forgotten=forgotten,
             progress=step.progress,
-            tiles_folder=home.coverage_tiles("mapillary"),
+            coverage_folders=kept,
         )
+        images = collected.images
         made = write_tables(
             step,
-            {STREET_VIEW_IMAGES: images, REJECTED: rejected},
+            {STREET_VIEW_IMAGES: images, REJECTED: collected.rejected},
             points=len(points),
             points_with_a_picture_pct=round(100 * int(images["is_wanted"].sum()) / max(len(points), 1), 1),
             of_vanished_points=int((~images["is_wanted"]).sum()),
             panoramas=int((images["views"] == "NESW").sum()),
+            by_provider=collected.by_provider.to_dict("records"),
         )
         made.bulk = sorted(folder / shard for shard in images["shard"].unique())
         made.preview = draw_pictures(images, folder, points)
         return made
 
-    result = step.run(step.upstream("sample_points", key) | {"source_px": settings.source_px}, build)
+    yield step.run(inputs, build)
     remove_unused_shards(folder, read_table(STREET_VIEW_IMAGES, home.table("street_view_images", key)))
-    return result
 
 
-@dg.asset(partitions_def=photo_sets, **sheet(PHOTO_COLLECTIONS, group="imagery", kinds={"webp"}, code_version="2"))
+def _told(pipeline: Pipeline, points: "pd.DataFrame", folder: Path, settings: "CollectSettings", kept: dict[str, Path]) -> str:
+    """Return what a collection would ask of each provider, in sentences."""
+    from geoloc_pipeline.imagery.dry_run import would_ask
+
+    async def ask() -> "pd.DataFrame":
+        async with pipeline.street_view() as providers:
+            return would_ask(points, providers, folder, settings=settings, coverage_folders=kept)
+
+    lines = [f"dry run: {len(points):,} points; nothing was asked"]
+    for row in asyncio.run(ask()).itertuples():
+        most = "" if row.is_exact else "about "
+        left = "" if row.left_today is None else f"; {row.left_today:,} requests are left today"
+        lines.append(
+            f"{row.source}: {row.points:,} points to settle, {row.areas:,} areas of coverage to ask for, "
+            f"{most}{row.pictures:,} pictures, {most}{row.requests:,} requests{left}"
+        )
+    return "\n".join(lines)
+
+
+@dg.asset(partitions_def=photo_sets, **sheet(PHOTO_COLLECTIONS, group="imagery", kinds={"webp"}, code_version="3"))
 def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Photos of one existing photo set that lie in the country, re-encoded like street view (WebP q90, EXIF GPS).
 
     From: files that you place under sources/photos/<set>/ (`local`: any folder of photos with EXIF GPS, or a CSV
     IMG_FILE,LAT,LON). A set whose folder is absent gives an empty table. Paper §3.1.
     """
+    from geoloc_pipeline.imagery.forgotten import Forgotten
     from geoloc_pipeline.imagery.journal import remove_unused_shards
     from geoloc_pipeline.imagery.photo_sets import collect_photo_set
     from geoloc_pipeline.orchestration.previews import draw_contact_sheet
@@ -78,14 +133,16 @@ def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
     step = Step(context, pipeline, "photo_collections", key)
     files, folder = _photo_files(pipeline, key), home.images("photo_collections", key)
 
+    forgotten = Forgotten(home.forgotten())
+
     def build() -> Made:
-        photos, rejected = collect_photo_set(key, files, folder, progress=step.progress)
+        photos, rejected = collect_photo_set(key, files, folder, progress=step.progress, forgotten=forgotten)
         made = write_tables(step, {PHOTO_COLLECTIONS: photos, REJECTED: rejected})
         made.bulk = sorted(folder / shard for shard in photos["shard"].unique())
         made.preview = draw_contact_sheet(photos, folder)
         return made
 
-    result = step.run({"files": _listing(files)}, build)
+    result = step.run({"files": _listing(files), "forgotten": forgotten.fingerprint}, build)
     remove_unused_shards(folder, read_table(PHOTO_COLLECTIONS, home.table("photo_collections", key)))
     return result
 

@@ -22,6 +22,7 @@ from geoloc_pipeline.tables import (
     OSM_LANDMARKS,
     OSM_ROADS,
     PHOTO_COLLECTIONS,
+    REJECTED,
     SPLITS,
     STREET_VIEW_IMAGES,
     TRAINING_SHARDS,
@@ -55,15 +56,17 @@ class VocabularyConfig(dg.Config):
     partitions_def=prefectures,
     deps=[census_towns, "osm_roads", "osm_landmarks", street_view_images, PHOTOS],
     pool="estat",  # pictures just outside may ask it for the neighbours' ground
-    **sheet(LABELLED_IMAGES, group="labels", kinds={"geopandas"}, code_version="2"),
+    **sheet(LABELLED_IMAGES, group="labels", kinds={"geopandas"}, code_version="3"),
 )
 def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Every picture in one prefecture with its municipality, town block, and the nearest road and landmark within 20 m.
 
     From: street_view_images, photo_collections, census_towns, osm_roads, osm_landmarks. A picture just outside the prefecture
     counts as off its shore, unless it lies in a neighbour's block or nearer to one: the neighbours' ground is read from
-    e-Stat's archives, whichever partitions exist. Takes: seconds. Paper §3.1.
+    e-Stat's archives, whichever partitions exist. The same picture in several sets counts once; the others are `rejected`.
+    Takes: seconds. Paper §3.1.
     """
+    from geoloc_pipeline.imagery.duplicates import without_duplicates
     from geoloc_pipeline.labels.nearby import label_images
     from geoloc_pipeline.orchestration.previews import draw_labels
     from geoloc_pipeline.storage.parquet import read_table
@@ -78,7 +81,8 @@ def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
         images = [read_table(STREET_VIEW_IMAGES, home.table("street_view_images", key))]
         images += [read_table(PHOTO_COLLECTIONS, path) for path in table_paths(pipeline, "photo_collections", inputs)]
         towns = read_table(CENSUS_TOWNS, home.table("census_towns", key))
-        labelled = label_images(
+        kept, doubles = without_duplicates(images)
+        placed = label_images(
             images,
             towns,
             read_table(OSM_ROADS, home.table("osm_roads", key)),
@@ -86,16 +90,29 @@ def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
             prefecture_code=BY_KEY[key].code,
             neighbours=lambda: _ground_beside(pipeline, BY_KEY[key].code),
         )
+        labelled = placed[placed["image_id"].isin(set().union(*(table["image_id"] for table in kept)))]
         found = {
             f"with_{name}": int(labelled[name].notna().sum())
             for name in ("municipality_code", "town_code", "road_id", "landmark_id")
         }
         off_shore = int((labelled["town_distance_m"] > 0).sum())
-        made = write_tables(step, {LABELLED_IMAGES: labelled}, **found, off_shore=off_shore)
+        tables = {LABELLED_IMAGES: labelled, REJECTED: _placed_here(doubles, placed)}
+        made = write_tables(step, tables, **found, off_shore=off_shore)
         made.preview = draw_labels(labelled, towns)
         return made
 
     return step.run(inputs, build)
+
+
+def _placed_here(doubles: "pd.DataFrame", placed: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the rejected doubles that lie in this prefecture; the others are told by theirs."""
+    import numpy as np
+
+    from geoloc_pipeline.imagery.journal import image_id_of
+
+    here = set(placed["image_id"])
+    ids = [image_id_of(*pair) for pair in zip(doubles["source"], doubles["source_image_id"], strict=True)]
+    return doubles[np.array([image_id in here for image_id in ids], dtype=bool)]
 
 
 def _ground_beside(pipeline: Pipeline, code: str) -> Iterator["pd.DataFrame"]:
