@@ -223,7 +223,7 @@ def _coverage(told: argparse.Namespace) -> int:
         print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
         return 0
     table = Table(title="Street view at the sample points", title_justify="left", title_style="bold", box=box.SIMPLE)
-    columns = ("prefecture", "points", "served", "provider", "asked", "panoramas", "flat", "nothing")
+    columns = ("prefecture", "points", "served", "provider", "asked", "panoramas", "flat", "none")
     for name in columns:
         table.add_column(name, justify="left" if name in {"prefecture", "provider"} else "right", no_wrap=True)
     former = None

@@ -26,7 +26,7 @@ import shapely
 from geoloc_pipeline.demo.mirror_answers import Answer, as_json, html
 from geoloc_pipeline.demo.mirror_faults import token_error
 from geoloc_pipeline.demo.pictures import camera_of, jpeg_of
-from geoloc_pipeline.demo.render import _rotation
+from geoloc_pipeline.demo.render import rotation_of
 from geoloc_pipeline.geo.sphere import distance_m
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _in_tile(lon: NDArray[np.float64], lat: NDArray[np.float64], rows: Ints, x: 
 
 def _rotation_vector(camera: Camera) -> list[float]:
     """Gives axis times angle, as OpenSfM does: from east, north, up to what is right, down, ahead for the camera."""
-    right, ahead, up = _rotation(camera.heading_deg, camera.pitch_deg, camera.roll_deg).T  # as the picture is drawn
+    right, ahead, up = rotation_of(camera.heading_deg, camera.pitch_deg, camera.roll_deg).T  # as the picture is drawn
     return [round(float(part), 9) for part in cv2.Rodrigues(np.array([right, -up, ahead]))[0].ravel()]
 
 

@@ -81,9 +81,9 @@ def draw_panorama(scenery: Scenery, camera: Camera, *, width_px: int = 1024) -> 
     if width_px < 128 or width_px % 64:
         raise ValueError(f"width_px is {width_px}: give a multiple of 64, at least 128")
     if camera.pitch_deg or camera.roll_deg:
-        return _painted(scenery, camera, _rotation(camera.heading_deg, camera.pitch_deg, camera.roll_deg), width_px)
+        return _painted(scenery, camera, rotation_of(camera.heading_deg, camera.pitch_deg, camera.roll_deg), width_px)
     columns = round(camera.heading_deg / 360.0 * width_px)  # whole columns are moved, so that turning loses nothing
-    level = _painted(scenery, camera, _rotation(camera.heading_deg - columns * 360.0 / width_px, 0.0, 0.0), width_px)
+    level = _painted(scenery, camera, rotation_of(camera.heading_deg - columns * 360.0 / width_px, 0.0, 0.0), width_px)
     return np.ascontiguousarray(np.roll(level, -columns, axis=1))
 
 
@@ -107,7 +107,7 @@ def draw_view(scenery: Scenery, camera: Camera, *, fov_deg: float, width_px: int
         raise ValueError(f"cannot draw {width_px}x{height_px} px over {fov_deg} degrees: give 0 < fov_deg < 170 and a size")
     focal = width_px / 2 / np.tan(np.radians(fov_deg) / 2)
     width = int(np.clip(np.ceil(360.0 / fov_deg * width_px / 64.0) * 64, 512, 4096))
-    turn = (_rotation(0.0, camera.pitch_deg, camera.roll_deg) / focal).astype(np.float32)
+    turn = (rotation_of(0.0, camera.pitch_deg, camera.roll_deg) / focal).astype(np.float32)
     x = (np.arange(width_px) + 0.5 - width_px / 2).astype(np.float32)[None, :]
     z = (height_px / 2 - np.arange(height_px) - 0.5).astype(np.float32)[:, None]
     right, ahead, up = (to[0] * x + (to[1] * np.float32(focal) + to[2] * z) for to in turn)
@@ -115,7 +115,7 @@ def draw_view(scenery: Scenery, camera: Camera, *, fov_deg: float, width_px: int
     row = width / 2 - 0.5 - cv2.phase(-up, cv2.magnitude(right, ahead)) * np.float32(width / (2 * np.pi))  # from straight up
     row = np.clip(row, 0, width // 2 - 1)
     sides = _window(column, width), _window(row, width // 2)
-    world = _painted(scenery, camera, _rotation(camera.heading_deg, 0.0, 0.0), width, sides)
+    world = _painted(scenery, camera, rotation_of(camera.heading_deg, 0.0, 0.0), width, sides)
     left, top = (np.float32(side.start) for side in sides)
     view = cv2.remap(world, column - left, row - top, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(view, dtype=np.uint8)
@@ -161,7 +161,7 @@ def _painted(scenery: Scenery, camera: Camera, turn: Floats, width: int, window:
     return np.asarray(cv2.LUT(image, table, dst=image), dtype=np.uint8)
 
 
-def _rotation(heading_deg: float, pitch_deg: float, roll_deg: float) -> Floats:
+def rotation_of(heading_deg: float, pitch_deg: float, roll_deg: float) -> Floats:
     """Turns directions of the camera (x right, y ahead, z up) into directions of the world (x east, y north, z up)."""
     heading, pitch, roll = np.radians([heading_deg, pitch_deg, roll_deg])
     about_up = np.array([[np.cos(heading), np.sin(heading), 0], [-np.sin(heading), np.cos(heading), 0], [0, 0, 1.0]])

@@ -57,7 +57,8 @@ def would_ask(
         is_exact = is_exact and not unkept
         pictures = len(new)
         if is_exact:
-            choices = choose_pictures(new, coverage, radius_m=settings.radius_m, taken=plan.owners())
+            taken = {image_id for choice in plan.planned for image_id in choice.image_ids}
+            choices = choose_pictures(new, coverage, radius_m=settings.radius_m, taken=taken)
             pictures = sum(len(choice.image_ids) for choice in choices)
             served |= {choice.point_id for choice in choices if not choice.reason}
         rows.append(

@@ -215,7 +215,9 @@ def refresh_plan(
     if new:
         taken = {image_id for choice in chain.from_iterable(chunks) for image_id in choice.image_ids}
         choices = choose_pictures(new, coverage_of(new), radius_m=radius_m, taken=taken.union(barred))
-        nothing += [choice for choice in choices if choice.reason]
+        tried = {choice.point_id for choice in chain.from_iterable(chunks) if choice.reason == BAD}
+        without = [choice for choice in choices if choice.reason]
+        nothing += [replace(choice, reason=ALL_BAD) if choice.point_id in tried else choice for choice in without]
         planned = [choice for choice in choices if not choice.reason]
         chunks += [tuple(planned[start : start + chunk_points]) for start in range(0, len(planned), chunk_points)]
     refreshed = Plan(tuple(chunks), _by_point(nothing))
