@@ -171,8 +171,6 @@ class Step:
 def _shown(value: Any) -> Any:
     if isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        return dg.MetadataValue.table(records=[dg.TableRecord(row) for row in value])
     return dg.MetadataValue.json(value)
 
 
