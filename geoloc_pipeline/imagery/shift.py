@@ -105,7 +105,8 @@ class Shift:
 
         async def take() -> None:
             for number, choice in queue:
-                await self._one(chunks[number].name, choice)
+                if not await self._one(chunks[number].name, choice):
+                    return
                 remaining[number] -= 1
                 if remaining[number] == 0:
                     finished[number].set()
@@ -137,16 +138,20 @@ class Shift:
                     return
                 yield number, choice
 
-    async def _one(self, chunk: str, choice: Choice) -> None:
+    async def _one(self, chunk: str, choice: Choice) -> bool:
+        """Try a choice; False when the service refuses to go on, and nothing is known of it."""
         key = choice.source_image_id
-        if key not in self._intake:
+        if key in self._intake:
+            self._answered += 1
+        else:
             outcome = await self._outcome(choice)
             if outcome is None:
-                return
+                return key in self._unavailable
             self._intake.add(chunk, key, outcome)
         if self._progress:
             self._progress.advance()
         self._pace.count()
+        return True
 
     async def _outcome(self, choice: Choice) -> Outcome | None:
         """Return what became of a choice; None when it has to be tried again another day."""

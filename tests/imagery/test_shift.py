@@ -114,6 +114,24 @@ def test_a_refused_token_ends_it_at_once(work, world, tmp_path):
     assert not list(tmp_path.glob("*.tar"))
 
 
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_a_token_refused_in_the_middle_leaves_whole_chunks_and_an_intake(work, world, tmp_path, in_flight):
+    refused = httpx.Response(401, json={"error": {"code": 190}})
+    world.fault = lambda request: refused if len(world.asked) > 9 and request.url.host == "graph.mapillary.com" else None
+    shift, _ = work(_chunks(size=1), in_flight=in_flight)
+    assert isinstance(shift.end, SourceRefusedError)
+    n_kept = len(list(tmp_path.glob("*.tar"))) + len(Intake(tmp_path, recipe=_RECIPE))
+    assert n_kept == len(world.fetched)
+    assert n_kept > 2
+
+
+def test_what_is_left_of_a_run_may_fail_alone(work, world):
+    world.fault = _fails(1)
+    work(_chunks())
+    shift, _ = work(_chunks()[:1])
+    assert (shift.end, len(shift.parts)) == (None, 1)
+
+
 def test_the_same_bytes_under_another_id_are_turned_away(work, world, as_jpeg, panorama):
     same = as_jpeg(panorama(256, compass_deg=200.0))
     for number in (2, 5, 9):
