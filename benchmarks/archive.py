@@ -135,6 +135,7 @@ def plain_views(pixels, compass_deg, side, pitch_deg=0.0, roll_deg=0.0):
 def reprojection(drawn, rounds):
     rows = []
     for name, leaning in LEANING.items():
+
         def ours(leaning=leaning):
             return views_from_panorama(drawn[0], compass_deg=77.0, side_px=640, **leaning)
 
@@ -206,7 +207,7 @@ def main():
     drawn = panoramas()
     columns = ["strip", "kB", "codec/s", "archive/s", "ratio", "codec CPU ms", "archive CPU ms", "ratio of CPU"]
     print(table(columns, writing(drawn, options.rounds)) + "\n")
-    columns = ["2560x1280 to 4 x 640", "ours CPU ms", "NumPy CPU ms", "times", "mean difference of a byte"]
+    columns = ["2560x1280 to 4 x 640", "ours CPU ms", "NumPy CPU ms", "times", "mean difference of 0 to 255"]
     print(table(columns, reprojection(drawn, options.rounds)) + "\n")
     opened_s, rows = access()
     print(table([f"one of {PICTURES:,} by id", "median ms", "99 % ms"], rows))

@@ -167,7 +167,7 @@ def views_of(data: bytes, views: str, *, side_px: int, image: str) -> Iterable[_
     Raises:
         ImageError: The bytes are no picture, or not as many squares as `views` says.
     """
-    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ImageError(image=image, reason="unreadable", detail="the archived picture cannot be decoded", cure=_CURE)
     if views == "photo":
@@ -195,9 +195,9 @@ def _view(name: str, pixels: NDArray[np.uint8], side_px: int) -> _View:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     stream = io.BytesIO()
-    rgb = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-    rgb.save(stream, "webp", quality=WEBP_QUALITY, method=WEBP_METHOD)
-    return _View(name, rgb.width, rgb.height, stream.getvalue())
+    view = Image.fromarray(pixels)
+    view.save(stream, "webp", quality=WEBP_QUALITY, method=WEBP_METHOD)
+    return _View(name, view.width, view.height, stream.getvalue())
 
 
 @dataclass

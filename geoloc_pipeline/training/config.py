@@ -68,7 +68,7 @@ class TrainingConfig:
         patience_epochs: §3.2: "stop when the validation loss does not improve for 5 epochs in a row".
         precision: `bf16` autocast on a GPU (§3.2: "bf16-mixed") or `fp32`; a CPU always computes in fp32.
         compile_backbone: torch.compile on the backbone, on a GPU.
-        workers: Processes that decode, per rank, when views do not fit in memory; 0 decodes in the loop.
+        workers: Threads that decode ahead, per rank, when views do not fit in memory; 0 decodes in the loop.
         cache_bytes: Views are decoded once and kept, shared by the ranks of a machine, when all of them fit in this.
         checkpoint_steps: Steps between checkpoints inside an epoch; 0: only at its end.
         check_steps: Steps between looks at the loss (is it finite?) and at a request to stop.

@@ -176,7 +176,7 @@ def test_threads_and_processes_may_share_an_archive(home, pictures):
     archive = PictureArchive.open(home)
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(archive.read, list(pictures) * 20)) == list(pictures.values()) * 20
-    assert pickle.loads(pickle.dumps(archive)).read(an_id(25)) == pictures[an_id(25)]  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(archive)).read(an_id(25)) == pictures[an_id(25)]
 
 
 def test_an_archive_is_small_in_memory(home):

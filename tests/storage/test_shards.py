@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from pathlib import Path
 
@@ -47,10 +46,10 @@ def test_a_shard_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_no_file_stays_open_however_many_shards_are_read(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(30):
         [member] = write_shard(tmp_path / f"{number}.tar", [("1.webp", b"one")])
         read_member(tmp_path, shard=member.shard, offset=member.offset, size_bytes=member.size_bytes)
         with pytest.raises(MissingInputError):
             read_member(tmp_path, shard=member.shard, offset=member.offset, size_bytes=100_000)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

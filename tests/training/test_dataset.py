@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from geoloc_pipeline.errors import ImageError, MissingInputError, SplitError
 from geoloc_pipeline.model.preprocess import Preprocessing, decode_view
@@ -17,7 +19,7 @@ from geoloc_pipeline.storage.parquet import read_table, write_table
 from geoloc_pipeline.storage.shards import read_member, write_shard
 from geoloc_pipeline.tables import LABEL_IGNORED, LABEL_VOCABULARY, TRAINING_SHARDS, empty_table
 from geoloc_pipeline.training.config import read_run
-from geoloc_pipeline.training.dataset import Squares, batches, epoch_order, read_data
+from geoloc_pipeline.training.dataset import Batch, Squares, batches, epoch_order, read_data
 from geoloc_pipeline.training.ranks import Ranks
 
 ALONE = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
@@ -101,12 +103,60 @@ def test_over_many_epochs_every_view_of_a_picture_is_seen():
     assert len(np.unique(seen)) == 40
 
 
-def test_worker_processes_give_the_same_batches(grown):
+def same(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(workers=st.integers(0, 5), start=st.integers(0, 6), size=st.integers(1, 50), seed=st.integers(0, 9))
+def test_from_any_step_with_any_number_of_threads_come_the_same_batches(grown, workers: int, start: int, size: int, seed: int):
     squares = data_of(grown).train
-    numbers = np.arange(24).reshape(3, 8)
-    alone = list(batches(squares, numbers, workers=0, pin=False))
-    helped = list(batches(squares, numbers, workers=2, pin=False))
-    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(alone, helped, strict=True))
+    order = epoch_order(squares.pictures, views="all", global_batch=size, seed=seed, epoch=1)[:7]
+    straight = [squares.__getitems__(row) for row in order]
+    resumed = list(batches(squares, order[start:], workers=workers, pin=False))
+    assert len(resumed) == max(0, len(order) - start)
+    assert all(same(one, other) for one, other in zip(resumed, straight[start:], strict=True))
+
+
+def test_torchs_worker_processes_get_the_same_batches(grown):
+    squares = data_of(grown).train
+    numbers = np.arange(24).reshape(3, 8).tolist()
+    loader = DataLoader(squares, batch_sampler=numbers, num_workers=2, collate_fn=lambda batch: batch)
+    assert all(same(one, squares.__getitems__(row)) for one, row in zip(loader, numbers, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_wrong_with_a_shard_is_told_as_what_it_is_and_the_batches_before_arrive(country, workers: int):
+    squares = data_of(country).train  # its first half lies in the shard of 01
+    (country.root / "13" / "000.tar").unlink()
+    ahead = batches(squares, np.arange(len(squares)).reshape(-1, 16), workers=workers, pin=False)
+    assert sum(len(next(ahead).classes) for _ in range(11)) == len(squares) // 2
+    with pytest.raises(MissingInputError, match=r"000\.tar.*materialise"):
+        next(ahead)
+
+
+def test_a_run_that_ends_early_leaves_no_thread(grown):
+    squares, before = data_of(grown).train, threading.active_count()
+    ahead = batches(squares, np.arange(352).reshape(-1, 8), workers=3, pin=False)
+    next(ahead)
+    assert threading.active_count() > before
+    ahead.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("workers", "most"), [(0, 1), (1, 4), (4, 10)])
+def test_no_more_is_decoded_ahead_than_keeps_the_threads_at_work(grown, workers: int, most: int):
+    asked = []
+
+    def numbers():
+        for row in np.arange(352).reshape(-1, 8):
+            asked.append(row)
+            yield row
+
+    ahead = batches(data_of(grown).train, numbers(), workers=workers, pin=False)
+    for taken, _ in enumerate(ahead, start=1):
+        assert len(asked) - taken < most
+    assert taken == 44
 
 
 def test_no_training_picture_is_said_before_anything_else(country):
