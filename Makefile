@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/geoloc demo --home $(DEMO_HOME)
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ui: $(READY)
 	mkdir -p $(DEMO_HOME)/dagster
