@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import struct
+import zlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,7 +13,8 @@ import httpx
 import mapbox_vector_tile
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
 from shapely import Point
 
 from geoloc_pipeline.geo.tiles import tile_of
@@ -129,6 +132,49 @@ def _flat(compass_deg):
     pixels = np.full((96, 128, 3), COLOURS[letter], dtype=np.uint8)
     pixels[::8] //= 2
     return pixels
+
+
+def _encoded(image, form, **options):
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def _png_that_says_it_is(width_px, height_px):
+    """A PNG of a few hundred bytes whose header promises more pixels than a machine has memory."""
+    head = struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _odd_pictures(panoramas):
+    """Bytes by name, and why they are turned away; empty for those that are pictures all the same."""
+    pictures = [Image.fromarray(panorama) for panorama in panoramas]
+    absurd = Image.Exif()
+    absurd[ExifTags.IFD.GPSInfo] = {
+        1: "N", 2: (IFDRational(0, 0), IFDRational(2**32 - 1, 1), IFDRational(1, 3)), 3: "E",
+        4: (IFDRational(1, 0), IFDRational(0, 0), IFDRational(5, 1)),
+    }  # fmt: skip
+    absurd[ExifTags.Base.Orientation] = 77
+    sixteen = np.asarray(pictures[2].convert("L")).astype(np.uint16) * 257
+    return {
+        "bomb": (_png_that_says_it_is(100_000, 100_000), "too_large"),
+        "long": (_encoded(Image.new("L", (100_000, 64)), "PNG"), "too_large"),
+        "truncated": (_encoded(pictures[0], "JPEG")[:-3000], "truncated"),
+        "page": (b"<!doctype html><title>Sorry</title>", "not_an_image"),
+        "cmyk": (_encoded(pictures[1].convert("CMYK"), "JPEG"), ""),
+        "sixteen bits": (_encoded(Image.fromarray(sixteen), "PNG"), ""),
+        "animated": (_encoded(pictures[3], "GIF", save_all=True, append_images=pictures[4:6]), ""),
+        "absurd exif": (_encoded(pictures[6], "JPEG", exif=absurd), ""),
+    }
+
+
+@pytest.fixture
+def odd_pictures():
+    return _odd_pictures
 
 
 @pytest.fixture

@@ -6,17 +6,14 @@ The mirror stands behind a real socket; each fault strikes a few requests of one
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import os
 import resource
 import signal
-import struct
 import subprocess
 import sys
 import textwrap
 import time
-import zlib
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -24,8 +21,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from httpx_aiohttp import AiohttpTransport
-from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import IFDRational
 
 from geoloc_pipeline.demo.coverage import Coverage
 from geoloc_pipeline.demo.grow import grow_land
@@ -331,48 +326,6 @@ def test_a_disk_that_fills_is_told_and_loses_nothing(undisturbed, points, mirror
         ends_like(undisturbed, points, tmp_path, port)
 
 
-def _encoded(image, form, **options):
-    stream = io.BytesIO()
-    image.save(stream, form, **options)
-    return stream.getvalue()
-
-
-def _png_that_says_it_is(width_px, height_px):
-    """A PNG of a few hundred bytes whose header promises more pixels than a machine has memory."""
-    head = struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def _odd_pictures():
-    """Bytes by name, and why they are turned away; empty for those that are pictures all the same."""
-    camera = SimpleNamespace(seed=0)
-    pictures = []
-    for seed in range(8):
-        camera.seed = seed + 1
-        pictures.append(Image.fromarray(draw(camera, True, 256)))
-    absurd = Image.Exif()
-    absurd[ExifTags.IFD.GPSInfo] = {
-        1: "N", 2: (IFDRational(0, 0), IFDRational(2**32 - 1, 1), IFDRational(1, 3)), 3: "E",
-        4: (IFDRational(1, 0), IFDRational(0, 0), IFDRational(5, 1)),
-    }  # fmt: skip
-    absurd[ExifTags.Base.Orientation] = 77
-    sixteen = np.asarray(pictures[2].convert("L")).astype(np.uint16) * 257
-    return {
-        "bomb": (_png_that_says_it_is(100_000, 100_000), "too_large"),
-        "long": (_encoded(Image.new("L", (100_000, 64)), "PNG"), "too_large"),
-        "truncated": (_encoded(pictures[0], "JPEG")[:-3000], "truncated"),
-        "page": (b"<!doctype html><title>Sorry</title>", "not_an_image"),
-        "cmyk": (_encoded(pictures[1].convert("CMYK"), "JPEG"), ""),
-        "sixteen bits": (_encoded(Image.fromarray(sixteen), "PNG"), ""),
-        "animated": (_encoded(pictures[3], "GIF", save_all=True, append_images=pictures[4:6]), ""),
-        "absurd exif": (_encoded(pictures[6], "JPEG", exif=absurd), ""),
-    }
-
-
 class OddMirror(Mirror):
     """Answers for the first pictures that are asked for with odd ones."""
 
@@ -390,8 +343,8 @@ class OddMirror(Mirror):
         return answer if odd is None else dataclasses.replace(answer, body=odd[1][0], content_type="image/jpeg")
 
 
-def test_odd_pictures_are_archived_or_turned_away_and_never_stop_the_others(points, land, tmp_path):
-    odd = _odd_pictures()
+def test_odd_pictures_are_archived_or_turned_away_and_never_stop_the_others(points, land, odd_pictures, tmp_path):
+    odd = odd_pictures([draw(SimpleNamespace(seed=seed), True, 256) for seed in range(1, 9)])
     mirror = OddMirror(tmp_path / "world", land, draw=draw, odd=odd)
     with serve_on_port(mirror) as port:
         images, rejected = collect(points, tmp_path, port)
