@@ -19,7 +19,7 @@ from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.imagery.coverage import coverage_around
 from geoloc_pipeline.imagery.forgotten import Forgotten
 from geoloc_pipeline.imagery.intake import Intake
-from geoloc_pipeline.imagery.journal import Journal, Rejection, joined_tables
+from geoloc_pipeline.imagery.journal import Journal, Rejection, image_id_of, joined_tables
 from geoloc_pipeline.imagery.plan import Plan, plan_path, read_plan, refresh_plan, release, write_plan
 from geoloc_pipeline.imagery.shift import Chunk, Shift
 from geoloc_pipeline.imagery.webp import METHOD, QUALITY
@@ -161,11 +161,13 @@ class _Collection:
     async def run(self, points: Sequence[Point], open_providers: OpenProviders) -> Collected:
         """Ask provider after provider, and join what they gave."""
         plans: dict[str, Plan] = {}
+        wanted: dict[str, set[str]] = {}
         waiting = list(points)
         without: list[Rejection] = []
         rows = []
         async with open_providers() as providers:
             for provider in providers:
+                wanted[provider.source] = {point_id for point_id, _, _ in waiting}
                 plan = await self._with_provider(provider, waiting)
                 plans[provider.source] = plan
                 rows.append(_tally(provider.source, waiting, plan))
@@ -177,7 +179,7 @@ class _Collection:
         names = [chunk.name for source, plan in plans.items() for chunk in self._chunks(plan, source)] + self._parts
         kept = [tables for tables in map(self.journal.read, names) if tables is not None]
         images, rejected = joined_tables(STREET_VIEW_IMAGES, kept, without)
-        return Collected(_owned(images, plans, {point_id for point_id, _, _ in points}), rejected, pd.DataFrame(rows))
+        return Collected(_owned(images, plans, wanted), rejected, pd.DataFrame(rows))
 
     async def _with_provider(self, provider: StreetViewProvider, points: Sequence[Point]) -> Plan:
         """Return the provider's plan, everything in it archived; points whose picture was unusable get further looks."""
@@ -228,7 +230,7 @@ class _Collection:
                 plan,
                 points,
                 standing=[number for number, chunk in enumerate(chunks) if self._stands(chunk.name)],
-                places=self._places(chunks, {point_id for point_id, _, _ in points}),
+                places=self._places(chunks, provider.source, {point_id for point_id, _, _ in points}),
                 coverage_of=coverage_of,
                 radius_m=settings.radius_m,
                 chunk_points=settings.chunk_points,
@@ -265,7 +267,7 @@ class _Collection:
         archived = self._archived[chunk.name]
         return [choice for choice in chunk.choices if not choice.reason and archived.isdisjoint(choice.image_ids)]
 
-    def _places(self, chunks: Sequence[Chunk], wanted: set[str]) -> dict[str, tuple[float, float]]:
+    def _places(self, chunks: Sequence[Chunk], source: str, wanted: set[str]) -> dict[str, tuple[float, float]]:
         """Return where the archived pictures of vanished points were taken, by point."""
         places: dict[str, tuple[float, float]] = {}
         for chunk in chunks:
@@ -278,8 +280,9 @@ class _Collection:
                     if len(taken):
                         places[choice.point_id] = float(taken["lat"].iloc[0]), float(taken["lon"].iloc[0])
             for choice in gone if tables is None else ():  # of a chunk that was not finished
-                outcome = self.intake.find(choice.source_image_id)
-                known = outcome.picture if outcome else self.journal.find(choice.source_image_id)
+                image_id = image_id_of(source, choice.source_image_id)
+                outcome = self.intake.find(image_id)
+                known = outcome.picture if outcome else self.journal.find(image_id)
                 if known is not None:
                     places[choice.point_id] = float(known.row["lat"]), float(known.row["lon"])
         return places
@@ -316,8 +319,11 @@ def _tally(source: str, points: Sequence[Point], plan: Plan) -> dict[str, str | 
     }
 
 
-def _owned(images: pd.DataFrame, plans: Mapping[str, Plan], wanted: set[str]) -> pd.DataFrame:
-    """Return the images with the points that they serve now: a chunk's manifest tells for whom they were fetched."""
+def _owned(images: pd.DataFrame, plans: Mapping[str, Plan], wanted: Mapping[str, set[str]]) -> pd.DataFrame:
+    """Return the images with the points that they serve now: a chunk's manifest tells for whom they were fetched.
+
+    Wanted is what serves a point for which its provider was asked: one that an earlier provider serves by now is not.
+    """
     if images.empty:
         return images
     owners = {source: plan.owners() for source, plan in plans.items()}
@@ -329,6 +335,6 @@ def _owned(images: pd.DataFrame, plans: Mapping[str, Plan], wanted: set[str]) ->
         point_id=[choice.point_id for choice in mine],
         requested_lat=[choice.lat for choice in mine],
         requested_lon=[choice.lon for choice in mine],
-        is_wanted=[choice.point_id in wanted for choice in mine],
+        is_wanted=[choice.point_id in wanted[source] for source, choice in zip(images["source"], mine, strict=True)],
     )
     return owned

@@ -147,17 +147,20 @@ class Journal:
         self._in_use.add(name)
         return images, rejected
 
-    def find(self, source_image_id: str) -> Archived | None:
-        """Return a picture that some chunk of this recipe holds, of those that are not in use; None when there is none."""
+    def find(self, image_id: str) -> Archived | None:
+        """Return a picture that some chunk of this recipe holds, of those that are not in use; None when there is none.
+
+        By our id, not the provider's: two providers may number their pictures alike.
+        """
         if self._known is None:
             self._known = {}
             names = {path.name.removesuffix(_MANIFEST) for path in self.folder.glob(f"*-{self.recipe}-*{_MANIFEST}")}
             for name in sorted(names - self._in_use):
                 kept = self.read(name)
                 if kept is not None:
-                    self._known |= {row["source_image_id"]: row for row in kept[0].to_dict("records")}
+                    self._known |= {row["image_id"]: row for row in kept[0].to_dict("records")}
                     self._in_use.discard(name)
-        row = self._known.get(source_image_id)
+        row = self._known.get(image_id)
         if row is None:
             return None
         data = read_member(self.folder, shard=row["shard"], offset=row["offset"], size_bytes=row["size_bytes"])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from geoloc_pipeline.errors import BudgetSpentError, ImageError, SourceRefusedError, SourceUnavailableError
 from geoloc_pipeline.imagery.intake import Outcome
-from geoloc_pipeline.imagery.journal import Archived, Rejection
+from geoloc_pipeline.imagery.journal import Archived, Rejection, image_id_of
 from geoloc_pipeline.imagery.shoot import archive_choice
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Shift:
 
     async def _one(self, chunk: str, choice: Choice) -> bool:
         """Try a choice; False when the service refuses to go on, and nothing is known of it."""
-        key = choice.source_image_id
+        key = self._key(choice)
         if key in self._intake:
             self._answered += 1
         else:
@@ -155,7 +155,7 @@ class Shift:
 
     async def _outcome(self, choice: Choice) -> Outcome | None:
         """Return what became of a choice; None when it has to be tried again another day."""
-        known = self._journal.find(choice.source_image_id)
+        known = self._journal.find(self._key(choice))
         if known is not None:
             return Outcome(known, [])
         if choice.reason:  # the chunk is made anew, in another width, say
@@ -167,8 +167,8 @@ class Shift:
             self.end = self.end or error
             return None
         except SourceUnavailableError as error:
-            key = choice.source_image_id
-            self._unavailable[key] = (self._provider.source, key, "unavailable", str(error))
+            told = (self._provider.source, choice.source_image_id, "unavailable", str(error))
+            self._unavailable[self._key(choice)] = told
             self._in_a_row, self._last = self._in_a_row + 1, error
             if self._in_a_row >= DOWN_AFTER:
                 self.end = self.end or error
@@ -200,14 +200,17 @@ class Shift:
                 rejections.append((source, image_id, error.reason, f"{error.detail} (wanted by point {choice.point_id})"))
         return pictures, rejections
 
+    def _key(self, choice: Choice) -> str:
+        return image_id_of(self._provider.source, choice.source_image_id)
+
     def _close(self, chunk: Chunk) -> None:
         """Write a chunk whose choices were all tried; as a part, while the service owes some of them."""
         pictures: list[Archived] = []
         rejections: list[Rejection] = []
         for choice in chunk.choices:
-            outcome = self._intake.find(choice.source_image_id)
+            outcome = self._intake.find(self._key(choice))
             if outcome is None:
-                rejections.append(self._unavailable[choice.source_image_id])
+                rejections.append(self._unavailable[self._key(choice)])
                 continue
             rejections += outcome.rejections
             if outcome.picture is not None:
@@ -216,7 +219,7 @@ class Shift:
                     pictures.append(_serving(choice, outcome.picture))
                 else:
                     rejections.append((self._provider.source, choice.source_image_id, *fault))
-        is_whole = all(choice.source_image_id in self._intake for choice in chunk.choices)
+        is_whole = all(self._key(choice) in self._intake for choice in chunk.choices)
         if is_whole:
             self._journal.write(chunk.name, pictures, rejections)
             self._intake.close(chunk.name)

@@ -29,7 +29,7 @@ from geoloc_pipeline.errors import (
     SourceUnavailableError,
     TermsNotAcceptedError,
 )
-from geoloc_pipeline.sources.http_policy import judge_by_status, judge_picture
+from geoloc_pipeline.sources.http_policy import judge_by_status
 from geoloc_pipeline.sources.street_view import Area, Coverage, Picture, Point, Shot
 from geoloc_pipeline.sources.street_view_json import (
     coverage_as_json,
@@ -147,7 +147,7 @@ class GoogleProvider:
             params = {"size": f"{VIEW_PX}x{VIEW_PX}", "pano": image_id, "heading": str(heading_deg), "fov": str(FOV_DEG)}
             # without return_error_code a missing picture is a grey one, sent with 200
             url = self._url(_PICTURES, params | {"return_error_code": "true"})
-            answer = await self._http.get(url, service=SERVICE, judge=judge_picture, absent=frozenset({404}), cure=_CURE)
+            answer = await self._http.get(url, service=SERVICE, absent=frozenset({404}), cure=_CURE)
             if answer.status >= 400:
                 raise ImageError(image=shot.page_url, reason="gone", detail=f"{SERVICE} sends no view of {heading_deg} degrees")
             contents[heading_deg] = answer.content

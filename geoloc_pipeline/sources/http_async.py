@@ -32,7 +32,7 @@ from geoloc_pipeline.sources.http_policy import (
     Policy,
     Verdict,
     json_of,
-    judge_by_status,
+    judge_picture,
 )
 from geoloc_pipeline.sources.pace import DailyBudget, TokenBucket
 
@@ -136,12 +136,15 @@ class AsyncHttpClient(Policy):
         service: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        judge: Callable[[Answer], Verdict] = judge_by_status,
+        judge: Callable[[Answer], Verdict] = judge_picture,
         absent: frozenset[int] = frozenset(),
         cure: str = "check the settings of this service",
         follow_redirects: bool = True,
     ) -> Answer:
-        """Return the answer to a GET request, after as many tries as it takes; arguments and errors as of `HttpClient.get`."""
+        """Return the answer to a GET request, after as many tries as it takes; arguments and errors as of `HttpClient.get`.
+
+        Street view comes as JSON, tiles and pictures: a page in place of one is a server in trouble, and passes.
+        """
         shown = self.shown(url, params)
         failed = 0
         while True:

@@ -102,9 +102,10 @@ class Policy:
         return self.redaction.clean(httpx.URL(url, params=dict(params)) if params else url)
 
     def said(self, answer: Answer) -> str:
-        """Return status and the first words of an answer, for a message."""
+        """Return status and the first words of an answer, for a message; what is well but for its kind, by its kind, too."""
         words = " ".join(answer.content[:300].decode("utf-8", "replace").split())
-        return self.redaction.clean(f"HTTP {answer.status}" + (f" ({words})" if words else ""))
+        kind = "" if answer.status >= 400 else f" {answer.headers.get('content-type', 'no content type')}"
+        return self.redaction.clean(f"HTTP {answer.status}{kind}" + (f" ({words})" if words else ""))
 
     def fault(self, error: BaseException) -> PassingFaultError:
         """Return a library's error as a passing fault; raise it `from None`: nobody has cleaned the text of the chain."""

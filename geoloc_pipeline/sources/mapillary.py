@@ -124,7 +124,7 @@ class MapillaryProvider:
             if url is None:
                 detail = "Mapillary gives no download link for it"
                 raise ImageError(image=page_url(image_id), reason="no_picture", detail=detail)
-            answer = await self._http.get(url, service=f"{SERVICE}'s picture server", judge=judge_picture, absent=_EXPIRED)
+            answer = await self._http.get(url, service=f"{SERVICE}'s picture server", absent=_EXPIRED)
             if answer.status < 400:
                 return Picture(shot=read_shot(entry), contents={None: answer.content}, fetched_at=answer.sent_at)
         detail = f"two fresh download links were answered with HTTP {answer.status}"

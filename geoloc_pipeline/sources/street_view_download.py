@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from geoloc_pipeline.errors import ImageError
-from geoloc_pipeline.sources.http_policy import PASSING, judge_picture
+from geoloc_pipeline.sources.http_policy import PASSING
 from geoloc_pipeline.sources.street_view import Picture
 
 if TYPE_CHECKING:
@@ -31,12 +31,15 @@ async def download_picture(http: AsyncHttpClient, url: str | None, *, shot: Shot
         ImageError: There is no link (`no_picture`), or nothing behind it (`gone`).
         SourceUnavailableError: The host does not answer.
     """
-    if url is None:
+    try:
+        host = httpx.URL(url or "").host
+    except httpx.InvalidURL:
+        host = ""
+    if url is None or not host:
         detail = f"{service} gives no download link for it"
         raise ImageError(image=shot.page_url, reason="no_picture", detail=detail)
-    host = httpx.URL(url).host
     http.limit(host, service=service, per_second=per_second)
-    answer = await http.get(url, service=f"{service}'s host {host}", judge=judge_picture, absent=_GONE)
+    answer = await http.get(url, service=f"{service}'s host {host}", absent=_GONE)
     if answer.status >= 400:
         raise ImageError(image=shot.page_url, reason="gone", detail=f"{host} answered HTTP {answer.status} for it")
     return Picture(shot=shot, contents={None: answer.content}, fetched_at=answer.sent_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import numpy as np
@@ -17,6 +18,7 @@ from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.imagery.collect import CollectSettings, collect_street_view
 from geoloc_pipeline.imagery.journal import remove_unused_shards
 from geoloc_pipeline.imagery.webp import place_in_webp
+from geoloc_pipeline.sources.mapillary import MapillaryProvider
 from geoloc_pipeline.storage.progress import Progress
 from geoloc_pipeline.storage.shards import read_member
 from geoloc_pipeline.tables import REJECTED, SAMPLE_POINTS, STREET_VIEW_IMAGES, check_table, empty_table
@@ -300,3 +302,38 @@ def test_the_token_is_in_no_file_log_or_error(world, sample_points, tmp_path, ca
 def test_settings_that_cannot_work_are_told(settings):
     with pytest.raises(SettingError, match=next(iter(settings))):
         CollectSettings(**settings)
+
+
+def test_providers_that_number_their_pictures_alike_are_never_mixed_up(world, small_mapillary, shot, sample_points, tmp_path):
+    class Other(MapillaryProvider):
+        source = "other"
+
+    def opened(*of):
+        @asynccontextmanager
+        async def open_providers():
+            async with AsyncExitStack() as stack:
+                asked = [(await stack.enter_async_context(one.providers(tries=1)()), kind) for one, kind in of]
+                yield [kind(providers[0]._http, "MLY|1|demo-of-a-secret") for providers, kind in asked]
+
+        return open_providers
+
+    points = sample_points(_places(10))
+    elsewhere = {
+        100 + number: shot(lat, lon + 0.0005, compass_deg=number * 31.0 + 5.0)
+        for number, (_, lat, lon) in enumerate(_places(10))
+    }
+    other = small_mapillary(elsewhere)
+    other.fault = _down_after(other, 14, httpx.Response(401, json={"error": {"code": 190}}))
+    settings = CollectSettings(chunk_points=64, in_flight=1)
+    with pytest.raises(SourceRefusedError):
+        _collect(world, points, tmp_path, settings, open_providers=opened((other, Other)))
+    assert len(other.fetched) > 2
+    other.fault = None
+    images, _ = _collect(world, points, tmp_path, settings, open_providers=opened((world, MapillaryProvider), (other, Other)))
+    wanted = images[images["is_wanted"]]
+    assert wanted["source"].tolist() == ["mapillary"] * 10
+    assert (wanted["lon"] == 139.76).all()
+    assert len(world.fetched) == 10
+    images, _ = _collect(world, points, tmp_path, settings, open_providers=opened((other, Other), (world, MapillaryProvider)))
+    assert images.groupby("source")["is_wanted"].sum().to_dict() == {"mapillary": 0, "other": 10}
+    assert (images.loc[images["source"] == "mapillary", "lon"] == 139.76).all()

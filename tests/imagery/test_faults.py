@@ -29,7 +29,7 @@ from geoloc_pipeline.demo.mirror_transports import async_loopback, serve_on_port
 from geoloc_pipeline.errors import SourceRefusedError, SourceUnavailableError
 from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.imagery.collect import CollectSettings, collect_street_view
-from geoloc_pipeline.imagery.journal import remove_unused_shards
+from geoloc_pipeline.imagery.journal import image_id_of, remove_unused_shards
 from geoloc_pipeline.imagery.webp import place_in_webp
 from geoloc_pipeline.sources.http_async import AsyncHttpClient
 from geoloc_pipeline.sources.mapillary import MapillaryProvider
@@ -218,7 +218,8 @@ def _stored(undisturbed, home):
     in_chunks = {image_id for name in names for table in journal.read(name) for image_id in table["source_image_id"]}
     intake = Intake(folder, recipe=journal.recipe)  # holds a chunk, too, that was closed in the moment of the kill
     everything = [image_id for table in undisturbed[0] for image_id in table["source_image_id"]]
-    return sum(image_id in intake or image_id in in_chunks - _owed(journal, names) for image_id in everything)
+    owed = _owed(journal, names)
+    return sum(image_id_of("mapillary", one) in intake or one in in_chunks - owed for one in everything)
 
 
 def _owed(journal, names):

@@ -98,15 +98,15 @@ def test_a_picture_is_found_in_any_chunk_of_the_recipe_but_never_a_spoilt_one(tm
     one, other = (Journal(tmp_path, STREET_VIEW_IMAGES, recipe=recipe) for recipe in (["a"], ["b"]))
     name = one.chunk_name(0, ["x"])
     one.write(name, [_picture(1), _picture(2)], [])
-    found = Journal(tmp_path, STREET_VIEW_IMAGES, recipe=["a"]).find("2")
+    found = Journal(tmp_path, STREET_VIEW_IMAGES, recipe=["a"]).find(image_id_of("mapillary", "2"))
     assert found.data == _picture(2).data
     assert set(found.row) == set(_picture(2).row)
-    assert other.find("2") is None
-    assert one.find("9") is None
+    assert other.find(image_id_of("mapillary", "2")) is None
+    assert one.find(image_id_of("mapillary", "9")) is None
     shard = tmp_path / f"{name}.tar"
     content = shard.read_bytes()
     shard.write_bytes(content.replace(b"picture 2", b"picture X"))
-    assert Journal(tmp_path, STREET_VIEW_IMAGES, recipe=["a"]).find("2") is None
+    assert Journal(tmp_path, STREET_VIEW_IMAGES, recipe=["a"]).find(image_id_of("mapillary", "2")) is None
 
 
 def test_shards_nobody_speaks_of_are_removed_and_only_those(journal):
