@@ -186,10 +186,22 @@ class ModelError(GeolocError, ValueError):
 class TrainingDivergedError(GeolocError, ArithmeticError):
     """The loss is not finite any more; the last good checkpoint is kept."""
 
-    def __init__(self, *, step: int, loss: float, checkpoint: Path | str) -> None:
+    def __init__(self, *, step: int, loss: float, checkpoint: Path | str, images: Sequence[str] = ()) -> None:
+        seen = f" with the pictures {', '.join(images)}" if images else ""
         super().__init__(
-            f"the loss is {loss} at step {step}; the last good checkpoint is {checkpoint}: lower the learning rate, run again"
+            f"the loss is {loss} at step {step}{seen}; the last good checkpoint is {checkpoint}: look at those pictures, or lower "
+            "the learning rate, and run again"
         )
+
+
+class GpuMemoryError(GeolocError, MemoryError):
+    """A batch does not fit into the memory of the GPU."""
+
+    exit_code = 2
+
+    def __init__(self, *, device: str, asked: int, fits: int, cure: str) -> None:
+        largest = f"the largest that fits is {fits}" if fits else "not even one picture fits"
+        super().__init__(f"a batch of {asked} pictures does not fit into the memory of {device}; {largest}: {cure}")
 
 
 class CollectionError(GeolocError, ValueError):

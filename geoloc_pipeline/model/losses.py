@@ -1,6 +1,7 @@
 """The terms of the loss: class-weighted cross entropy per head, and the contrast between a picture and places.
 
-Every term comes as a sum and its divisor, so that ranks can add up both before they divide: then two ranks say the same as one.
+Every term comes as a sum; its divisor depends on labels alone and is added up over all ranks beforehand: so two ranks, or one
+picture at a time, say the same as everybody at once.
 
 Paper: §3.2 and eq. 1.
 """
@@ -16,13 +17,28 @@ from geoloc_pipeline.tables import LABEL_IGNORED
 _EARTH_DIAMETER_KM = 2 * 6_371.0088
 
 
-def masked_cross_entropy(
-    logits: Tensor, classes: Tensor, *, weights: Tensor, log_prior: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the class-weighted cross entropy of one head as (sum, divisor).
+def row_weights(classes: Tensor, *, weights: Tensor) -> Tensor:
+    """Return `[n]` weight of each row: that of its class (eq. 1), 0 without a label.
 
-    Rows without a label take no part (§3.1). Torch's own mean over a batch that has no label at all is NaN; here sum and
-    divisor are 0 then, and gradients stay finite.
+    Their sum is the divisor of the task's term, and depends on labels alone: it is known before anything is looked at.
+    """
+    labelled = classes != LABEL_IGNORED
+    return torch.where(labelled, weights[torch.where(labelled, classes, 0)], 0.0)
+
+
+def masked_cross_entropy(
+    logits: Tensor,
+    classes: Tensor,
+    *,
+    weights: Tensor,
+    log_prior: Tensor | None = None,
+    centres: Tensor | None = None,
+    smoothing_km: float = 0.0,
+) -> Tensor:
+    """Return the class-weighted cross entropy of one head, summed over rows.
+
+    Rows without a label take no part (§3.1). Torch's own mean over a batch that has no label at all is NaN; here the sum is 0
+    then, and gradients stay finite.
 
     Args:
         logits: `[n, classes]`.
@@ -30,43 +46,65 @@ def masked_cross_entropy(
         weights: `[classes]` weight of each class (eq. 1).
         log_prior: `[classes]` logarithm of each class's share, times tau, added to the logits while training (logit
             adjustment, Menon et al. 2021); an alternative to weights that does not blow up the variance of rare classes.
+        centres: `[classes, 2]` latitude and longitude in degrees of each class, for smoothed targets.
+        smoothing_km: Length over which a class shares its target with those near it, as exp(-distance / length) (haversine
+            smoothing of PIGEON, arXiv 2307.05845, between the centres of classes); 0: the right class alone.
 
     Returns:
-        The weighted sum over labelled rows, and the sum of their weights.
+        The weighted sum over labelled rows; its divisor is the sum of `row_weights`.
     """
     logits = logits.float()
     if log_prior is not None:
         logits = logits + log_prior
-    labelled = classes != LABEL_IGNORED
-    target = torch.where(labelled, classes, 0)
-    row_weights = torch.where(labelled, weights[target], 0.0)
-    losses = F.cross_entropy(logits, target, reduction="none")
-    return (losses * row_weights).sum(), row_weights.sum()
+    target = torch.where(classes != LABEL_IGNORED, classes, 0)
+    if centres is not None and smoothing_km > 0:
+        shares = torch.exp(-distances_km(centres[target], centres) / smoothing_km)
+        losses = F.cross_entropy(logits, shares / shares.sum(dim=1, keepdim=True), reduction="none")
+    else:
+        losses = F.cross_entropy(logits, target, reduction="none")
+    return (losses * row_weights(classes, weights=weights)).sum()
 
 
-def picture_to_place(
-    pictures: Tensor,
-    candidates: Tensor,
-    own: Tensor,
-    *,
-    scale: Tensor,
-    false_negatives: Tensor | None = None,
-) -> Tensor:
-    """Return the contrastive term from pictures to places, summed over pictures.
+def implied_cross_entropy(logits: Tensor, classes: Tensor, parents: Tensor) -> Tensor:
+    """Return the cross entropy of the class above, as the classes below it imply it, summed over rows.
 
-    One direction only, as in GeoCLIP's released code: each picture has to find its own place among all candidates.
+    A town implies its municipality: the probabilities of a municipality's towns add up to the municipality's. So a wrong town
+    in the right municipality costs less than one elsewhere.
 
     Args:
-        pictures: `[n, 512]` unit vectors.
-        candidates: `[m, 512]` unit vectors of places: those of the batch and those of the queue.
-        own: `[n]` index of each picture's own place among the candidates.
+        logits: `[n, classes]` of the finer head.
+        classes: `[n]` its class indices; `LABEL_IGNORED` where there is none.
+        parents: `[classes]` index of the class above; any number that no other group has where it is not a class.
+
+    Returns:
+        The sum over labelled rows of -log sum of p(class) over the classes with the right one's parent.
+    """
+    logits = logits.float()
+    labelled = classes != LABEL_IGNORED
+    siblings = parents == parents[torch.where(labelled, classes, 0)][:, None]
+    inside = logits.masked_fill(~siblings, -torch.inf).logsumexp(dim=1)
+    return ((logits.logsumexp(dim=1) - inside) * labelled).sum()
+
+
+def contrast(
+    seekers: Tensor, candidates: Tensor, own: Tensor, *, scale: Tensor, false_negatives: Tensor | None = None
+) -> Tensor:
+    """Return the contrastive term of one direction, summed: each seeker has to find its own among all candidates.
+
+    From pictures to places it is the term of GeoCLIP's released code, which has this direction only; CLIP adds the one from
+    places to pictures.
+
+    Args:
+        seekers: `[n, 512]` unit vectors.
+        candidates: `[m, 512]` unit vectors: those of the batch and, when they are places, those of the queue.
+        own: `[n]` index of each seeker's own among the candidates.
         scale: Factor on the cosines.
-        false_negatives: `[n, m]` True where a candidate is too close to a picture's place to count against it.
+        false_negatives: `[n, m]` True where a candidate is too close to count against a seeker.
 
     Returns:
         The sum of n cross entropies.
     """
-    logits = scale * pictures @ candidates.T
+    logits = scale * seekers @ candidates.T
     if false_negatives is not None:
         logits = logits.masked_fill(false_negatives, -torch.inf)
     return F.cross_entropy(logits, own, reduction="sum")
@@ -82,14 +120,17 @@ def too_close(places: Tensor, candidates: Tensor, own: Tensor, *, within_km: flo
         within_km: Distance on the sphere, km.
 
     Returns:
-        The mask for `picture_to_place`.
+        The mask for `contrast`.
     """
+    return (distances_km(places, candidates) <= within_km).scatter(1, own[:, None], False)
+
+
+def distances_km(places: Tensor, others: Tensor) -> Tensor:
+    """Return `[n, m]` distances on the sphere in km between places in degrees, outside autocast; good to about a metre."""
     with torch.autocast(places.device.type, enabled=False):
         # The matrix form of the distance loses everything below some kilometres in float32; the plain form keeps a metre.
-        chords = torch.cdist(_unit(places), _unit(candidates), compute_mode="donot_use_mm_for_euclid_dist")
-        distances_km = _EARTH_DIAMETER_KM * torch.asin((chords / 2).clamp(max=1.0))
-    close = distances_km <= within_km
-    return close.scatter(1, own[:, None], False)
+        chords = torch.cdist(_unit(places), _unit(others), compute_mode="donot_use_mm_for_euclid_dist")
+        return _EARTH_DIAMETER_KM * torch.asin((chords / 2).clamp(max=1.0))
 
 
 def _unit(places: Tensor) -> Tensor:

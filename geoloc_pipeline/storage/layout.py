@@ -72,6 +72,10 @@ class Home:
         """Return a scratch folder that one extraction may fill and shall empty."""
         return self.root / "scratch" / asset_key / partition
 
+    def embedding_scratch(self, partition: str = WHOLE) -> Path:
+        """Return the folder that keeps what a running embedding of one partition has finished."""
+        return self.root / "scratch" / "image_embeddings" / partition
+
     def model(self) -> Path:
         """Return the folder of the trained model: `best.pt`, `last.pt`, `metrics.jsonl`, `config.json`."""
         return self.root / "models" / "geolocation_model"
@@ -79,6 +83,10 @@ class Home:
     def checkpoint(self) -> Path:
         """Return the best checkpoint of the trained model."""
         return self.model() / "best.pt"
+
+    def model_export(self) -> Path:
+        """Return the folder of the trained model as it is handed on: weights, configuration, vocabulary, model card."""
+        return self.model() / "export"
 
     def calibration(self) -> Path:
         """Return what the last evaluation chose for reading answers: read-out, its settings, regions."""

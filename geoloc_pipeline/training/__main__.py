@@ -40,8 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     cv2.setNumThreads(0)  # pictures are decoded side by side already
     try:
         run = read_run(asked.config, backbone_weights=os.environ.get(WEIGHTS_VARIABLE, ""))
-        with joined_ranks() as ranks, reporting(ranks, progress=run.progress, asset_key=run.report_to) as reporter:
-            return 0 if train(run, ranks, reporter).finished else _ASKED_TO_STOP
+        with joined_ranks() as ranks:
+            heard = reporting(ranks, progress=run.progress, asset_key=run.report_to, tensorboard=run.tensorboard)
+            with heard as reporter:
+                return 0 if train(run, ranks, reporter).finished else _ASKED_TO_STOP
     except GeolocError as error:
         _log.error("%s", error)
         return error.exit_code

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from geoloc_pipeline.model.geolocator import Geolocator
     from geoloc_pipeline.model.queue import PlaceQueue
     from geoloc_pipeline.training.config import TrainingRun
-    from geoloc_pipeline.training.dataset import Data
+    from geoloc_pipeline.training.material import Data
 
 BEST, LAST, METRICS, CONFIG, PREVIOUS = "best.pt", "last.pt", "metrics.jsonl", "config.json", "previous"
+STEPS, DIVERGED = "steps.jsonl", "diverged.json"
 
 
 @dataclass
@@ -65,7 +66,8 @@ def run_fingerprint(run: TrainingRun, data: Data) -> str:
     weights = Path(run.config.backbone_weights).expanduser()
     if run.config.backbone_weights not in {"hub", "none"} and weights.is_file():
         config["backbone_weights"] = file_hash(weights)
-    for name in ("cache_bytes", "workers", "checkpoint_steps", "check_steps", "compile_backbone"):  # change no number
+    # These change no number (`micro_batch`: none but the last digits).
+    for name in ("cache_bytes", "workers", "checkpoint_steps", "check_steps", "compile_backbone", "micro_batch"):
         config.pop(name)
     return fingerprint_of({"config": config, "data": data.fingerprint, "data_versions": dict(run.data_versions)})
 
@@ -89,6 +91,7 @@ def facts_of(run: TrainingRun, data: Data, model: Geolocator, *, fingerprint: st
         "format": FORMAT,
         "model_config": model.config.as_dict(),
         "training_config": run.config.as_dict(),
+        "departures": run.config.departures(),
         "vocabulary": data.vocabulary.as_dict(),
         "data_versions": dict(run.data_versions),
         "data_fingerprint": data.fingerprint,
@@ -140,6 +143,12 @@ def write_last(
     write_text(output / CONFIG, json.dumps(told, ensure_ascii=False, indent=1, sort_keys=True))
 
 
+def write_diverged(output: Path, *, epoch: int, step: int, images: list[str]) -> None:
+    """Write down which pictures the step saw after which the loss was not finite any more."""
+    told = {"epoch": epoch, "step": step, "images": images}
+    write_text(output / DIVERGED, json.dumps(told, ensure_ascii=False, indent=1))
+
+
 def _write(path: Path, contents: dict[str, Any]) -> None:
     with atomic_path(path) as partial, partial.open("wb") as stream:
         torch.save(contents, stream)  # to a stream: given a path, its name would become part of the bytes
@@ -154,8 +163,8 @@ def find_last(output: Path, *, fingerprint: str, first: bool) -> dict[str, Any] 
         first: Whether this rank may touch files.
 
     Returns:
-        What to go on from; None: start anew. Another run's `best.pt`, `last.pt`, `metrics.jsonl` and `config.json` are in
-        `previous/` then, in place of what was there.
+        What to go on from; None: start anew. Another run's files are in `previous/` then, in place of what was
+        there.
 
     Raises:
         ModelError: `last.pt` is damaged.
@@ -172,7 +181,7 @@ def find_last(output: Path, *, fingerprint: str, first: bool) -> dict[str, Any] 
         return contents
     if first:
         # last.pt goes last: a run that is killed in here finds it again and does the rest.
-        for name in (BEST, METRICS, CONFIG, LAST):
+        for name in (BEST, METRICS, STEPS, CONFIG, LAST):
             if (output / name).is_file():
                 (output / PREVIOUS).mkdir(exist_ok=True)
                 (output / name).replace(output / PREVIOUS / name)

@@ -39,9 +39,15 @@ class TrainingConfig:
         logit_adjust_tau: Adds tau times the log share of a class to its logit; 0 is off. Not in the paper.
         contrastive: Whether pictures are drawn to places. Fig. 1 shows it, the text of §3.2 sums only the heads' terms.
         queue_length: §3.2: "queue size 8192".
+        contrastive_symmetric: Whether places are drawn to pictures as well, as CLIP does; GeoCLIP's released code does not.
         same_place_km: Candidates closer than this do not count as negatives; 0 counts all, as GeoCLIP does.
+        hierarchy_weight: Weight of the terms that hold each head to the one below it: what the towns say of a municipality, and
+            the municipalities of a prefecture, summed up, has to be right too. 0 is off. Not in the paper.
+        smoothing_km: Classes near the right one share its target, by exp(-distance / this); 0 is off. Not in the paper.
         views_per_epoch: `all` views of every picture in an epoch, or `one` at random. The paper's pictures are whole
             panoramas from which a crop is taken, which is one view in effect.
+        views_together: Views of one picture that are learned in the same step, each by itself and all of them by their mean;
+            1 is the paper.
         crop_scale: Share of the area that a crop keeps. §3.1: "random cropping according to the size of the image".
         crop_ratio: Aspect ratios of a crop; torchvision's default.
         affine_scale: §3.1: "scale between 1.0 and 1.1".
@@ -64,6 +70,8 @@ class TrainingConfig:
         clip_norm: Largest norm of the gradient; 0 is off.
         global_batch: Pictures per step over all ranks. §3.2 says 256 and "about 1500 steps" an epoch on 2 GPUs: 722,286
             training pictures / 1500 is 512, so 256 is per GPU.
+        micro_batch: Pictures that a rank puts through the network at once; the gradients of its share add up to the same step.
+            0: all of them. For a GPU with less memory.
         max_epochs: §3.2: "at most 100".
         patience_epochs: §3.2: "stop when the validation loss does not improve for 5 epochs in a row".
         precision: `bf16` autocast on a GPU (§3.2: "bf16-mixed") or `fp32`; a CPU always computes in fp32.
@@ -87,8 +95,12 @@ class TrainingConfig:
     logit_adjust_tau: float = 0.0
     contrastive: bool = True
     queue_length: int = 8192
+    contrastive_symmetric: bool = False
     same_place_km: float = 0.0
+    hierarchy_weight: float = 0.0
+    smoothing_km: float = 0.0
     views_per_epoch: Literal["one", "all"] = "one"
+    views_together: int = 1
     crop_scale: tuple[float, ...] = (0.08, 1.0)
     crop_ratio: tuple[float, ...] = (3 / 4, 4 / 3)
     affine_scale: tuple[float, ...] = (1.0, 1.1)
@@ -108,6 +120,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     clip_norm: float = 0.0
     global_batch: int = 512
+    micro_batch: int = 0
     max_epochs: int = 100
     patience_epochs: int = 5
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -132,6 +145,26 @@ class TrainingConfig:
             raise SettingError(setting="beta2", value=self.beta2, cure="give a number from 0 to below 1")
         if not 0 <= self.noise_probability <= 1:
             raise SettingError(setting="noise_probability", value=self.noise_probability, cure="give a number from 0 to 1")
+
+        self._check_portions()
+
+    def _check_portions(self) -> None:
+        together = self.views_together
+        if together < 1:
+            raise SettingError(setting="views_together", value=together, cure="give 1 or more")
+        if together > 1 and not self.same_place_km > 0:
+            cure = "set `same_place_km` as well: views of one picture must not count against each other"
+            raise SettingError(setting="views_together", value=together, cure=cure)
+        if self.micro_batch < 0 or self.micro_batch % together:
+            raise SettingError(setting="micro_batch", value=self.micro_batch, cure=f"give 0 or a multiple of {together}")
+        if self.micro_batch and self.contrastive_symmetric:
+            cure = "give 0: from places to pictures, all pictures of a step have to be there at once"
+            raise SettingError(setting="micro_batch", value=self.micro_batch, cure=cure)
+
+    def departures(self) -> dict[str, list[Any]]:
+        """Return what differs from the `paper` preset: the paper's value and ours, by knob."""
+        paper, ours = PRESETS["paper"].as_dict(), self.as_dict()
+        return {name: [paper[name], ours[name]] for name in ours if name != "preset" and paper[name] != ours[name]}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file; tuples become lists."""
@@ -212,6 +245,7 @@ class TrainingRun:
         data_versions: What the data are, by asset; kept in the checkpoint.
         progress: File in which the run tells how far it is; None: nowhere.
         report_to: Asset key for Dagster Pipes, when a program reports more than one; empty: the only one.
+        tensorboard: Folder for TensorBoard; None: nothing is written for it.
     """
 
     config: TrainingConfig
@@ -221,6 +255,7 @@ class TrainingRun:
     data_versions: Mapping[str, str] = field(default_factory=dict)
     progress: Path | None = None
     report_to: str = ""
+    tensorboard: Path | None = None
 
 
 def make_config(preset: str, overrides: Mapping[str, Any] | None = None, *, backbone_weights: str = "") -> TrainingConfig:
@@ -276,7 +311,7 @@ def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
 
     Args:
         path: An object with `preset`, `overrides`, `vocabulary`, `shards` (pairs of table and folder), `output`, and
-            optionally `data_versions`, `progress`, `report_to`.
+            optionally `data_versions`, `progress`, `report_to`, `tensorboard`.
         backbone_weights: What $GEOLOC_BACKBONE_WEIGHTS says.
 
     Returns:
@@ -292,7 +327,10 @@ def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadSourceFileError(path=path, reason=f"not JSON ({error})", cure="write it again") from error
-    needed, known = {"preset", "vocabulary", "shards", "output"}, {"overrides", "data_versions", "progress", "report_to"}
+    needed, known = (
+        {"preset", "vocabulary", "shards", "output"},
+        {"overrides", "data_versions", "progress", "report_to", "tensorboard"},
+    )
     if not isinstance(told, dict) or (missing := sorted(needed - set(told))) or (strange := sorted(set(told) - needed - known)):
         faults = (
             "not an object"
@@ -308,4 +346,5 @@ def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
         data_versions=dict(told.get("data_versions") or {}),
         progress=Path(told["progress"]) if told.get("progress") else None,
         report_to=told.get("report_to") or "",
+        tensorboard=Path(told["tensorboard"]) if told.get("tensorboard") else None,
     )

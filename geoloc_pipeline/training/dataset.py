@@ -1,16 +1,11 @@
-"""The pictures to learn from: squares of views in tar shards, in an order that depends on seed, epoch and step alone.
-
-Every square is read by offset, so the order is a true shuffle over the whole country, and any step of any epoch can be started
-from without replaying what came before.
-"""
+"""The pictures to learn from: squares of views in tar shards, each read by its offset, decoded ahead by threads."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,12 +13,11 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from geoloc_pipeline.errors import SplitError
+from geoloc_pipeline.errors import BadSourceFileError, MissingInputError
 from geoloc_pipeline.model.preprocess import count_squares, cut_square, decode_view, resize_square
 from geoloc_pipeline.model.vocabulary import CODE_COLUMNS, Vocabulary
-from geoloc_pipeline.storage.parquet import read_table
 from geoloc_pipeline.storage.shards import read_member
-from geoloc_pipeline.tables import LABEL_VOCABULARY, TASKS, TRAINING_SHARDS
+from geoloc_pipeline.tables import LABEL_IGNORED, TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from geoloc_pipeline.training.config import ShardTable, TrainingConfig
     from geoloc_pipeline.training.ranks import Ranks
 
 _PART = 16  # views that a thread decodes at a time: enough to keep it busy, few enough to share a batch among all
@@ -76,9 +69,11 @@ class Squares(Dataset[Batch]):
         self._row = np.repeat(np.arange(len(rows)), counts)
         self._square = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         self.pictures = pd.factorize(rows["image_id"])[0][self._row]
+        self._image_ids = rows["image_id"].to_numpy()
         self._places = rows[["lat", "lon"]].to_numpy(dtype=np.float32)[self._row]
         classes = [vocabulary.tasks[task].indices(rows[CODE_COLUMNS[task]]) for task in TASKS]
         self._classes = np.stack(classes, axis=1)[self._row]
+        self._class_counts = vocabulary.class_counts()
         self._members = list(zip(rows["folder"], rows["shard"], rows["offset"], rows["size_bytes"], strict=True))
         self._folders = tuple(folders)
         self._side_px = side_px
@@ -96,6 +91,43 @@ class Squares(Dataset[Batch]):
     def size_bytes(self) -> int:
         """What all decoded squares take in memory."""
         return len(self) * 3 * self._side_px**2
+
+    def image_ids(self, numbers: Iterable[int]) -> list[str]:
+        """Return the pictures that some squares belong to, each once, in the order in which they come."""
+        return list(dict.fromkeys(str(self._image_ids[self._row[number]]) for number in numbers))
+
+    def centres(self) -> dict[str, NDArray[np.float32]]:
+        """Return `[classes, 2]` latitude and longitude of the middle of each class's pictures, by task.
+
+        The mean of degrees: a class is small, and none lies across the antimeridian.
+        """
+        found = {}
+        for number, task in enumerate(TASKS):
+            labelled = self._classes[:, number] != LABEL_IGNORED
+            labels, places = self._classes[labelled, number], self._places[labelled]
+            sums = [np.bincount(labels, weights=places[:, axis], minlength=self._class_counts[task]) for axis in (0, 1)]
+            counts = np.bincount(labels, minlength=self._class_counts[task])
+            found[task] = (np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        return found
+
+    def check(self) -> None:
+        """Look for what would stop a run hours later: shards that are gone or cut short.
+
+        Raises:
+            MissingInputError: A shard is gone.
+            BadSourceFileError: One is shorter than its table says.
+        """
+        ends: dict[tuple[int, str], int] = {}
+        for folder, shard, offset, size_bytes in self._members:
+            ends[folder, shard] = max(ends.get((folder, shard), 0), offset + size_bytes)
+        for (folder, shard), end in ends.items():
+            path = self._folders[folder] / shard
+            cure = f"materialise `training_shards` of {self._folders[folder].name} again"
+            if not path.is_file():
+                raise MissingInputError(what="a shard of training pictures", path=path, cure=cure)
+            if path.stat().st_size < end:
+                reason = f"cut short: {path.stat().st_size:,} of at least {end:,} bytes"
+                raise BadSourceFileError(path=path, reason=reason, cure=cure)
 
     def __getitem__(self, number: int) -> Batch:
         return self.__getitems__([number])
@@ -177,29 +209,6 @@ class Squares(Dataset[Batch]):
         self._cache = cache
 
 
-def epoch_order(pictures: NDArray[np.int64], *, views: str, global_batch: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the squares of an epoch in the order in which they are learned, whole steps only.
-
-    Args:
-        pictures: `[n]` picture of each square.
-        views: `all` squares, or `one` of every picture at random.
-        global_batch: Squares per step over all ranks. What is left over at the end waits for another epoch; when there are
-            fewer squares than that, some come twice.
-        seed: Of the run.
-        epoch: From 0.
-
-    Returns:
-        `[steps, global_batch]` numbers of squares.
-    """
-    order = np.random.default_rng([seed, epoch, 0]).permutation(len(pictures))
-    if views == "one":
-        order = order[np.sort(np.unique(pictures[order], return_index=True)[1])]
-    if len(order) < global_batch:
-        order = np.resize(order, global_batch)
-    steps = len(order) // global_batch
-    return order[: steps * global_batch].reshape(steps, global_batch)
-
-
 def batches(squares: Squares, numbers: Iterable[NDArray[np.int64]], *, workers: int, pin: bool) -> Iterator[Batch]:
     """Yield one `Batch` for each row of `numbers`, in order, decoded ahead by threads.
 
@@ -243,59 +252,3 @@ def _filled(batch: Batch, parts: list[Future[None]]) -> Batch:
     for part in parts:
         part.result()
     return batch
-
-
-class Data(NamedTuple):
-    """Everything that a run learns from.
-
-    Attributes:
-        train: Squares of the training split.
-        val: Squares of the validation split; may be empty.
-        vocabulary: The classes.
-        fingerprint: Hash of the tables that it was read from.
-    """
-
-    train: Squares
-    val: Squares
-    vocabulary: Vocabulary
-    fingerprint: str
-
-
-def read_data(vocabulary: Path, shards: Sequence[ShardTable], *, config: TrainingConfig) -> Data:
-    """Return the training and validation squares of some partitions; test pictures are never read.
-
-    Args:
-        vocabulary: Parquet file of `label_vocabulary`.
-        shards: Partitions of `training_shards`, in any order.
-        config: Of the run. Training squares keep `view_px` to be cropped from; validation squares come in the size that the
-            network sees, made exactly as the embedder makes them.
-
-    Returns:
-        The data, in key order whatever the order of the partitions.
-
-    Raises:
-        SplitError: There is no training picture, or no class at all.
-    """
-    classes = Vocabulary.from_table(read_table(LABEL_VOCABULARY, vocabulary))
-    if not any(classes.class_counts().values()):
-        raise SplitError(
-            reason="the label vocabulary has no class",
-            cure="lower the least number of pictures of a class, or collect more pictures",
-        )
-    frames: list[Any] = [read_table(TRAINING_SHARDS, part.table).assign(folder=index) for index, part in enumerate(shards)]
-    frames = [frame for frame in frames if len(frame)]
-    if not frames or not any((frame["split"] == "train").any() for frame in frames):
-        raise SplitError(
-            reason=f"there is no training picture in {len(shards)} partitions of training_shards",
-            cure="materialise `training_shards` of a prefecture that has pictures first",
-        )
-    rows = pd.concat(frames).sort_values(["image_id", "view"], ignore_index=True)
-    folders = [part.folder for part in shards]
-    digest = hashlib.sha256(vocabulary.read_bytes())
-    for table_hash in sorted(hashlib.sha256(part.table.read_bytes()).hexdigest() for part in shards):
-        digest.update(table_hash.encode())
-    train, val = (
-        Squares(rows[rows["split"] == split], classes, folders, side_px=side_px)
-        for split, side_px in (("train", config.view_px), ("val", config.input_px))
-    )
-    return Data(train=train, val=val, vocabulary=classes, fingerprint=digest.hexdigest())

@@ -14,7 +14,8 @@ from geoloc_pipeline.errors import ModelError, SettingError
 from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
 from geoloc_pipeline.model.queue import PlaceQueue
 from geoloc_pipeline.training.checkpoint import LAST, Position, facts_of, find_last, run_fingerprint
-from geoloc_pipeline.training.dataset import Data, read_data
+from geoloc_pipeline.training.material import Data, read_data
+from geoloc_pipeline.training.memory import check_memory, check_precision
 from geoloc_pipeline.training.objective import Objective
 
 if TYPE_CHECKING:
@@ -82,13 +83,16 @@ def prepare(run: TrainingRun, ranks: Ranks, reporter: Reporter) -> Learner:
         Ready to learn, or finished already.
 
     Raises:
-        SettingError: The global batch cannot be divided among the ranks.
+        SettingError: The global batch cannot be divided among the ranks, or the GPU lacks the precision.
+        GpuMemoryError: A rank's portion does not fit into its GPU.
     """
     config = run.config
-    if config.global_batch % ranks.world:
-        raise SettingError(
-            setting="global_batch", value=config.global_batch, cure=f"give a multiple of the {ranks.world} processes"
-        )
+    if config.global_batch % (ranks.world * config.views_together):
+        each = f"{ranks.world} processes" + (f" times {config.views_together} views" if config.views_together > 1 else "")
+        raise SettingError(setting="global_batch", value=config.global_batch, cure=f"give a multiple of the {each}")
+    if ranks.device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        check_precision(config, device=torch.cuda.get_device_name(ranks.device), has_bf16=has_bf16)
     data = read_data(run.vocabulary, run.shards, config=config)
     fingerprint = run_fingerprint(run, data)
     saved = find_last(run.output, fingerprint=fingerprint, first=ranks.first)
@@ -96,12 +100,16 @@ def prepare(run: TrainingRun, ranks: Ranks, reporter: Reporter) -> Learner:
     learner = _build(run, data, ranks, reporter, fingerprint=fingerprint)
     if saved:
         _take_up(learner, saved)
-    if not learner.position.finished:
+    position = learner.position
+    if not position.finished:
+        reporter.opened(output=run.output, epoch=position.epoch, step=position.step)
         counts = ", ".join(f"{count} {task}" for task, count in data.vocabulary.class_counts().items())
         reporter.say(f"{len(data.train)} squares to learn from, {len(data.val)} to validate with; classes: {counts}")
         if data.train.size_bytes + data.val.size_bytes <= config.cache_bytes:
             data.train.keep_in_memory(ranks, file=run.output / "train.cache")
             data.val.keep_in_memory(ranks, file=run.output / "val.cache")
+        if ranks.device.type == "cuda":
+            check_memory(learner)
     return learner
 
 
@@ -122,7 +130,8 @@ def _build(run: TrainingRun, data: Data, ranks: Ranks, reporter: Reporter, *, fi
         model.log_scale.requires_grad_(False)
     if config.compile_backbone and ranks.device.type == "cuda":
         model.backbone.compile()
-    objective = Objective(model, data.vocabulary, config, ranks).to(ranks.device)
+    centres = data.train.centres() if config.smoothing_km else None
+    objective = Objective(model, data.vocabulary, config, ranks, centres).to(ranks.device)
     return Learner(
         run=run,
         data=data,
@@ -142,7 +151,10 @@ def _parallel(objective: Objective, ranks: Ranks) -> nn.Module:
         return objective
     # Buffers are brought into line before each validation and checkpoint (`align_buffers`), not at every step.
     renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters  # torch 2.14
-    options: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    options: dict[str, Any] = {
+        "forward_sync_buffers" if renamed else "broadcast_buffers": False,
+        "gradient_as_bucket_view": True,
+    }
     return DistributedDataParallel(objective, **options)
 
 

@@ -8,26 +8,27 @@ from __future__ import annotations
 import math
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
 from geoloc_pipeline.errors import TrainingDivergedError
-from geoloc_pipeline.training.augment import augment, draw_augmentation
-from geoloc_pipeline.training.checkpoint import BEST, Position, write_best, write_last
-from geoloc_pipeline.training.dataset import Batch, batches, epoch_order
+from geoloc_pipeline.training.checkpoint import BEST, DIVERGED, Position, write_best, write_diverged, write_last
+from geoloc_pipeline.training.dataset import batches
 from geoloc_pipeline.training.learner import Learner, align_buffers, prepare
+from geoloc_pipeline.training.order import epoch_order
+from geoloc_pipeline.training.step import in_bf16, learn_step, learning_rate
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from geoloc_pipeline.training.config import TrainingConfig, TrainingRun
+    from geoloc_pipeline.training.config import TrainingRun
     from geoloc_pipeline.training.ranks import Ranks
     from geoloc_pipeline.training.report import Reporter
 
-_LAST_RATE = 0.01  # share of the learning rate at the end of a cosine schedule
+_PICTURES_TOLD = 8  # of a batch that went wrong; the others stand in a file
 
 
 def train(run: TrainingRun, ranks: Ranks, reporter: Reporter) -> Position:
@@ -73,6 +74,7 @@ def _learn_epoch(learner: Learner) -> None:
         global_batch=config.global_batch,
         seed=config.seed,
         epoch=position.epoch,
+        together=config.views_together,
     )
     started_s, first_step = time.monotonic(), position.step
     _learn_steps(learner, order)
@@ -85,7 +87,7 @@ def _learn_epoch(learner: Learner) -> None:
         "train_loss": sum(terms.values()),
         "train_terms": terms,
         **_validate(learner),
-        "lr": _rate(config, step=(position.epoch + 1) * len(order) - 1, steps=len(order)),
+        "lr": learning_rate(config, step=(position.epoch + 1) * len(order) - 1, steps=len(order)),
         "images_per_s": (len(order) - first_step) * config.global_batch / elapsed_s,
     }
     _close_epoch(learner, record)
@@ -105,13 +107,20 @@ def _learn_steps(learner: Learner, order: NDArray[np.int64]) -> None:
         pin=ranks.device.type == "cuda",
     )
     learner.parallel.train()
+    told, told_at = sums.tolist(), position.step
+    first_bad = torch.full((), torch.inf, dtype=torch.float64, device=ranks.device)
     for batch in loader:
-        sums += _learn_step(learner, batch, steps=len(order), mine=mine)
+        parts = learn_step(learner, batch, steps=len(order), mine=mine)
+        sums += parts
+        first_bad = torch.where(torch.isfinite(parts).all(), first_bad, first_bad.clamp(max=position.step))
         position.step += 1
+        _tell_seen(learner, steps=len(order))
         at_end = position.step == len(order)
         due = bool(config.checkpoint_steps) and position.step % config.checkpoint_steps == 0
         if at_end or due or position.step % config.check_steps == 0:
-            position.sums = _agree(learner, sums)
+            position.sums = _agree(learner, sums, first_bad, order)
+            _tell_terms(learner, since=told, steps_since=position.step - told_at, steps=len(order))
+            told, told_at = position.sums, position.step
         if at_end or due or learner.stopping:
             align_buffers(learner)
         if learner.stopping or (due and not at_end):
@@ -120,63 +129,53 @@ def _learn_steps(learner: Learner, order: NDArray[np.int64]) -> None:
             return
 
 
-def _learn_step(learner: Learner, batch: Batch, *, steps: int, mine: slice) -> Tensor:
-    """Learn from one batch and return this rank's share of each term."""
-    config, ranks, epoch, step = learner.config, learner.ranks, learner.position.epoch, learner.position.step
-    on_gpu = ranks.device.type == "cuda"
-    noise = torch.Generator(device=ranks.device)
-    noise.manual_seed(((config.seed * 100_003 + epoch) * 1_000_003 + step) * 10_007 + ranks.rank)
-    draw = draw_augmentation(config, config.global_batch, epoch=epoch, step=step).rows(mine)
-    pixels = augment(batch.pixels.to(ranks.device, non_blocking=True), draw, config, noise=noise)
-    places = ranks.gather(batch.places.to(ranks.device, non_blocking=True))
-    for group in learner.optimizer.param_groups:
-        group["lr"] = _rate(config, step=epoch * steps + step, steps=steps)
-    learner.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=on_gpu and config.precision == "bf16"):
-        terms = learner.parallel(
-            learner.model.preprocessing.normalise(pixels),
-            batch.classes.to(ranks.device, non_blocking=True),
-            places,
-            learner.queue.entries(),
-        )
-    terms.total.backward()
-    if config.clip_norm:
-        torch.nn.utils.clip_grad_norm_(learner.objective.parameters(), config.clip_norm)
-    learner.optimizer.step()
-    learner.queue.push(places)
-    learner.reporter.seen((epoch * steps + step + 1) * config.global_batch, of=config.max_epochs * steps * config.global_batch)
-    parts: Tensor = terms.parts
-    return parts
+def _tell_seen(learner: Learner, *, steps: int) -> None:
+    config, position = learner.config, learner.position
+    done = position.epoch * steps + position.step
+    learner.reporter.seen(done * config.global_batch, of=config.max_epochs * steps * config.global_batch)
 
 
-def _rate(config: TrainingConfig, *, step: int, steps: int) -> float:
-    """Return the learning rate of a step, counted over the whole run, when an epoch has `steps`."""
-    rate = config.learning_rate
-    if config.warmup_steps:
-        rate *= min(1.0, (step + 1) / config.warmup_steps)
-    if config.schedule == "cosine":
-        done = min(1.0, step / max(1, config.max_epochs * steps - 1))
-        rate *= _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
-    return rate
+def _tell_terms(learner: Learner, *, since: list[float], steps_since: int, steps: int) -> None:
+    position = learner.position
+    means = [(now - before) / max(1, steps_since) for now, before in zip(position.sums, since, strict=True)]
+    learner.reporter.checked(
+        epoch=position.epoch,
+        step=position.step,
+        steps=steps,
+        terms=dict(zip(learner.objective.names, means, strict=True)),
+        rate=learning_rate(learner.config, step=position.epoch * steps + position.step - 1, steps=steps),
+    )
 
 
-def _agree(learner: Learner, sums: Tensor) -> list[float]:
+def _agree(learner: Learner, sums: Tensor, first_bad: Tensor, order: NDArray[np.int64]) -> list[float]:
     """Return the sums of the terms over all ranks; every rank learns whether any was asked to stop.
 
-    A sum that is not finite stops every rank at once.
+    A step whose loss was not finite on any rank stops every rank at once.
     """
     ranks = learner.ranks
     told = ranks.sum(torch.cat([sums, sums.new_tensor([float(learner.asked_to_stop)])])).tolist()
     learner.stopping = told[-1] > 0
     totals = [total / ranks.world for total in told[:-1]]
-    _check_finite(learner, sum(totals))
+    if not math.isfinite(sum(totals)):
+        step = int(ranks.least(first_bad))
+        _stop_diverged(learner, loss=sum(totals), step=step, images=learner.data.train.image_ids(order[step]))
     return totals
 
 
-def _check_finite(learner: Learner, loss: float) -> None:
-    if not math.isfinite(loss):
-        kept = learner.run.output / BEST if learner.position.best_epoch >= 0 else "not there yet (no epoch was whole)"
-        raise TrainingDivergedError(step=learner.position.step, loss=loss, checkpoint=kept)
+def _stop_diverged(learner: Learner, *, loss: float, step: int, images: list[str]) -> NoReturn:
+    """End the run, naming the pictures of the first step whose loss was not finite.
+
+    Raises:
+        TrainingDivergedError: Always.
+    """
+    output, position = learner.run.output, learner.position
+    if learner.ranks.first and images:
+        write_diverged(output, epoch=position.epoch, step=step, images=images)
+    told = images[:_PICTURES_TOLD] + (
+        [f"… ({len(images)} in all, in {output / DIVERGED})"] if len(images) > _PICTURES_TOLD else []
+    )
+    kept = output / BEST if position.best_epoch >= 0 else "not there yet (no epoch was whole)"
+    raise TrainingDivergedError(step=step, loss=loss, checkpoint=kept, images=told)
 
 
 def _validate(learner: Learner) -> dict[str, Any]:
@@ -189,10 +188,10 @@ def _validate(learner: Learner) -> dict[str, Any]:
     mine = [numbers[start : start + size] for start in range(0, len(val), size)][ranks.rank :: ranks.world]
     learner.objective.eval()
     sums = torch.zeros(len(learner.model.tasks), 4, dtype=torch.float64, device=ranks.device)
-    on_gpu = ranks.device.type == "cuda"
-    with torch.inference_mode(), torch.autocast(ranks.device.type, torch.bfloat16, on_gpu and config.precision == "bf16"):
-        for batch in batches(val, mine, workers=0 if val.in_memory else config.workers, pin=on_gpu):
-            pixels = learner.model.preprocessing.normalise(batch.pixels.to(ranks.device))
+    loader = batches(val, mine, workers=0 if val.in_memory else config.workers, pin=ranks.device.type == "cuda")
+    with torch.inference_mode(), torch.autocast(ranks.device.type, torch.bfloat16, in_bf16(config, ranks.device)):
+        for batch in loader:
+            pixels = learner.model.preprocessing.normalise(batch.pixels.to(ranks.device, non_blocking=True))
             sums += learner.objective.validate(pixels, batch.classes.to(ranks.device))
     totals = dict(zip(learner.model.tasks, ranks.sum(sums).tolist(), strict=True))
     terms = {task: loss / weights for task, (loss, weights, _, _) in totals.items() if weights > 0}
@@ -204,7 +203,8 @@ def _close_epoch(learner: Learner, record: dict[str, Any]) -> None:
     """Keep the model when it is the best so far, and write down how far the run is."""
     config, position = learner.config, learner.position
     loss = record.get("val_loss", -math.inf)  # nothing to validate with: the last epoch is the best
-    _check_finite(learner, record.get("val_loss", record["train_loss"]))
+    if not math.isfinite(found := record.get("val_loss", record["train_loss"])):
+        _stop_diverged(learner, loss=found, step=position.step, images=[])
     best = loss < position.best_loss or "val_loss" not in record
     position.history.append(record)
     if best:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -56,10 +56,38 @@ class Ranks:
         dist.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
+    def gather_with_gradient(self, values: Tensor) -> Tensor:
+        """Return the rows of all ranks as `gather` does; what any rank's loss says of a row flows back to its owner."""
+        if self.world == 1:
+            return values
+        gathered: Tensor = _Gathered.apply(values, self)
+        return gathered
+
+    def least(self, values: Tensor) -> Tensor:
+        """Return the element-wise minimum over the ranks."""
+        values = values.detach().clone()
+        if self.world > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MIN)
+        return values
+
     def wait(self) -> None:
         """Wait until every rank has come here."""
         if self.world > 1:
             dist.barrier()
+
+
+class _Gathered(torch.autograd.Function):
+    """`Ranks.gather` with a gradient: the sum over the ranks of what each says of a row."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, ranks: Ranks) -> Tensor:
+        context.ranks, context.count = ranks, len(values)
+        return ranks.gather(values)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        start = context.ranks.rank * context.count
+        return context.ranks.sum(gradients[0].contiguous())[start : start + context.count], None
 
 
 @contextmanager

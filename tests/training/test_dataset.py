@@ -6,20 +6,21 @@ import threading
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from geoloc_pipeline.errors import ImageError, MissingInputError, SplitError
+from geoloc_pipeline.errors import ImageError, MissingInputError
 from geoloc_pipeline.model.preprocess import Preprocessing, decode_view
 from geoloc_pipeline.storage.parquet import read_table, write_table
 from geoloc_pipeline.storage.shards import read_member, write_shard
-from geoloc_pipeline.tables import LABEL_IGNORED, LABEL_VOCABULARY, TRAINING_SHARDS, empty_table
+from geoloc_pipeline.tables import LABEL_IGNORED, TRAINING_SHARDS
 from geoloc_pipeline.training.config import read_run
-from geoloc_pipeline.training.dataset import Batch, Squares, batches, epoch_order, read_data
+from geoloc_pipeline.training.dataset import Batch, Squares, batches
+from geoloc_pipeline.training.material import read_data
+from geoloc_pipeline.training.order import epoch_order
 from geoloc_pipeline.training.ranks import Ranks
 
 ALONE = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
@@ -71,36 +72,6 @@ def test_a_photo_gives_as_many_squares_as_cover_it(grown):
     rows["width_px"], rows["height_px"] = [640, 480], [480, 480]
     squares = Squares(rows, data_of(grown).vocabulary, [grown.root / "01"], side_px=32)
     assert len(squares) == 3
-
-
-@given(
-    pictures=st.integers(1, 40), views=st.integers(1, 4), batch=st.integers(1, 50), kind=st.sampled_from(["one", "all"]),
-    epoch=st.integers(0, 5),
-)  # fmt: skip
-def test_an_epoch_is_whole_steps_of_a_shuffle(pictures: int, views: int, batch: int, kind: str, epoch: int):
-    of = np.repeat(np.arange(pictures), views)
-    order = epoch_order(of, views=kind, global_batch=batch, seed=1, epoch=epoch)
-    again = epoch_order(of, views=kind, global_batch=batch, seed=1, epoch=epoch)
-    available = pictures if kind == "one" else len(of)
-    assert order.shape == (max(1, available // batch), batch)
-    assert (order == again).all()
-    if available >= batch:
-        assert len(np.unique(order)) == order.size
-    if kind == "one":
-        assert len(np.unique(of[order])) == min(order.size, pictures)
-
-
-def test_epochs_and_seeds_have_orders_of_their_own():
-    of = np.arange(100)
-    orders = [epoch_order(of, views="all", global_batch=100, seed=s, epoch=e)[0] for s, e in ((0, 0), (0, 1), (1, 0))]
-    assert not (orders[0] == orders[1]).all()
-    assert not (orders[0] == orders[2]).all()
-
-
-def test_over_many_epochs_every_view_of_a_picture_is_seen():
-    of = np.repeat(np.arange(10), 4)
-    seen = np.concatenate([epoch_order(of, views="one", global_batch=10, seed=0, epoch=e).ravel() for e in range(40)])
-    assert len(np.unique(seen)) == 40
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -159,34 +130,6 @@ def test_no_more_is_decoded_ahead_than_keeps_the_threads_at_work(grown, workers:
     assert taken == 44
 
 
-def test_no_training_picture_is_said_before_anything_else(country):
-    for code in ("01", "13"):
-        table = read_table(TRAINING_SHARDS, country.root / f"{code}.parquet")
-        write_table(TRAINING_SHARDS, table[table["split"] != "train"], country.root / f"{code}.parquet")
-    with pytest.raises(SplitError, match=r"no training picture in 2 partitions.*materialise"):
-        data_of(country)
-
-
-def test_a_vocabulary_without_classes_is_refused(country):
-    write_table(LABEL_VOCABULARY, empty_table(LABEL_VOCABULARY), country.root / "vocabulary.parquet")
-    with pytest.raises(SplitError, match="no class"):
-        data_of(country)
-
-
-def test_a_missing_shard_is_named_with_the_cure(country):
-    (country.root / "13" / "000.tar").unlink()
-    data = data_of(country)
-    with pytest.raises(MissingInputError, match=r"000\.tar.*materialise"):
-        data.train.keep_in_memory(ALONE, file=country.root / "cache")
-
-
-def test_a_shard_that_was_cut_short_is_named(country):
-    path = country.root / "13" / "000.tar"
-    path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(MissingInputError, match=r"000\.tar.*cut short"):
-        data_of(country).train.keep_in_memory(ALONE, file=country.root / "cache")
-
-
 def test_a_broken_picture_in_a_shard_is_named_with_its_place(country):
     table = read_table(TRAINING_SHARDS, country.root / "13.parquet")
     member = write_shard(country.root / "13" / "001.tar", [("x.png", b"\0" * 200)])[0]
@@ -195,13 +138,6 @@ def test_a_broken_picture_in_a_shard_is_named_with_its_place(country):
     write_table(TRAINING_SHARDS, table, country.root / "13.parquet")
     with pytest.raises(ImageError, match=r"001\.tar at 512.*training_shards"):
         data_of(country).train.keep_in_memory(ALONE, file=country.root / "cache")
-
-
-def test_a_change_of_the_data_changes_the_fingerprint(country):
-    before = data_of(country).fingerprint
-    table = read_table(TRAINING_SHARDS, country.root / "13.parquet")
-    write_table(TRAINING_SHARDS, pd.DataFrame(table).assign(lat=table["lat"] + 1e-6), country.root / "13.parquet")
-    assert data_of(country).fingerprint != before
 
 
 def test_views_that_do_not_fit_are_read_as_they_come(grown):

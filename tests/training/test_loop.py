@@ -18,6 +18,8 @@ from geoloc_pipeline.storage.shards import write_shard
 from geoloc_pipeline.tables import TRAINING_SHARDS
 from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.loop import train
+from geoloc_pipeline.training.material import read_data
+from geoloc_pipeline.training.order import epoch_order
 from geoloc_pipeline.training.ranks import Ranks
 from geoloc_pipeline.training.report import Reporter
 
@@ -152,13 +154,39 @@ def test_without_validation_pictures_the_last_epoch_is_the_model(country, learn)
     assert "val_loss" not in position.history[0]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_model(grown, learn):
-    learn(grown.config("good", max_epochs=1))
-    good = (grown.root / "good" / "best.pt").read_bytes()
-    with pytest.raises(TrainingDivergedError, match=r"step.*not there yet.*learning rate"):
-        learn(grown.config("diverged", learning_rate=1e30, clip_norm=0.0))
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pictures_it_came_with(grown, learn):
+    config = grown.config("diverged", learning_rate=1e30, clip_norm=0.0, check_steps=50)  # it is looked at much later
+    with pytest.raises(TrainingDivergedError, match=r"step.*not there yet.*learning rate") as error:
+        learn(config)
     assert not (grown.root / "diverged" / "best.pt").exists()
-    assert (grown.root / "good" / "best.pt").read_bytes() == good
+    told = json.loads((grown.root / "diverged" / "diverged.json").read_text())
+    assert told["step"] < 10  # the first step after the weights had burst, not the one at which it was noticed
+    run = read_run(config)
+    squares = read_data(run.vocabulary, run.shards, config=run.config).train
+    order = epoch_order(squares.pictures, views="all", global_batch=32, seed=0, epoch=told["epoch"])
+    assert told["images"] == squares.image_ids(order[told["step"]])
+    assert told["images"][0] in str(error.value)
+    assert f"({len(told['images'])} in all" in str(error.value)
+
+
+def test_portions_learn_what_the_whole_batch_learns(grown, learn):
+    whole, *portions = (
+        learn(grown.config(f"portions{size}", max_epochs=1, micro_batch=size)).history[0]["train_terms"]
+        for size in (0, 16, 12, 1)
+    )
+    for terms in portions:
+        assert terms == pytest.approx(whole, rel=1e-4)
+
+
+def test_the_options_beyond_the_paper_learn_as_well(grown, learn):
+    turned = {
+        "contrastive_symmetric": True, "same_place_km": 0.1, "hierarchy_weight": 0.5, "smoothing_km": 5.0, "views_together": 2,
+    }  # fmt: skip
+    position = learn(grown.config("beyond", **turned))
+    first, last = position.history[0], position.history[-1]
+    assert last["train_loss"] < 0.8 * first["train_loss"]
+    assert "prefecture_of_municipality" in last["train_terms"]
+    assert last["val_accuracy"]["municipality"] > 0.6
 
 
 def test_a_damaged_checkpoint_is_named_with_the_cure(grown, learn):

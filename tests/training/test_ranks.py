@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from geoloc_pipeline.training.checkpoint import Position
 from geoloc_pipeline.training.ranks import Ranks, joined_ranks
 
 
@@ -33,13 +37,36 @@ def test_two_processes_give_the_same_bytes_twice_and_what_one_process_gives(grow
         assert [rank.exitcode for rank in ranks] == [0, 0]
     pair, again = ((grown.root / name / "best.pt").read_bytes() for name in ("pair", "pair_again"))
     assert pair == again
-    alone = learn(grown.config("single", **turned))
-    together = torch.load(grown.root / "pair" / "last.pt", weights_only=True)["position"]
+    assert_alike(learn(grown.config("single", **turned)), grown.root / "pair")
+    assert not list((grown.root / "pair").glob("*.cache*"))
+
+
+def assert_alike(alone: Position, pair: Path) -> None:
+    """Every term of every epoch is that of one process to a thousandth."""
+    together = torch.load(pair / "last.pt", weights_only=True)["position"]
+    assert len(together["history"]) == len(alone.history)
     for one, two in zip(alone.history, together["history"], strict=True):
         for name, loss in one["train_terms"].items():
             assert abs(loss - two["train_terms"][name]) < 1e-3 * max(1.0, loss)
         assert abs(one["val_loss"] - two["val_loss"]) < 1e-2 * one["val_loss"]
-    assert not list((grown.root / "pair").glob("*.cache*"))
+
+
+@pytest.mark.parametrize(
+    "turned",
+    [
+        {"contrastive_symmetric": True, "same_place_km": 0.1, "views_together": 2},
+        {"micro_batch": 4, "hierarchy_weight": 0.5, "smoothing_km": 5.0},
+    ],
+    ids=["symmetric, two views", "in portions, hierarchy, smoothed"],
+)
+def test_the_options_say_the_same_in_two_processes(grown, begin, learn, turned: dict[str, object]):
+    turned = {"max_epochs": 1, "noise_levels": 0, **turned}
+    name = "options_" + "_".join(turned)
+    ranks = begin(grown.config(f"{name}_pair", **turned), processes=2)
+    for rank in ranks:
+        rank.join(120)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert_alike(learn(grown.config(f"{name}_single", **turned)), grown.root / f"{name}_pair")
 
 
 def test_a_batch_that_cannot_be_shared_out_is_said_before_any_work(grown, begin):
