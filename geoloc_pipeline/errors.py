@@ -189,8 +189,8 @@ class TrainingDivergedError(GeolocError, ArithmeticError):
     def __init__(self, *, step: int, loss: float, checkpoint: Path | str, images: Sequence[str] = ()) -> None:
         seen = f" with the pictures {', '.join(images)}" if images else ""
         super().__init__(
-            f"the loss is {loss} at step {step}{seen}; the last good checkpoint is {checkpoint}: look at those pictures, or lower "
-            "the learning rate, and run again"
+            f"the loss is {loss} at step {step}{seen}; the last good checkpoint is {checkpoint}: look at those pictures, or "
+            "lower the learning rate, and run again"
         )
 
 

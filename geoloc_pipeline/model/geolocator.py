@@ -107,8 +107,16 @@ class Geolocator(nn.Module):
         return Answer(embedding=embedding, logits={task: self.heads[task](embedding) for task in self.tasks})
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Return `[n, 512]` float32 embeddings of unit length: the only place where they are normalised."""
-        return F.normalize(self.projection(self.backbone(pixels)).float(), dim=1)
+        """Return `[n, 512]` float32 embeddings of unit length."""
+        return self.embed_with_tokens(pixels)[0]
+
+    def embed_with_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return, of one pass, the `[n, 512]` embeddings of `embed` and the `[n, width]` outputs of the backbone, float32.
+
+        Both are of unit length, and normalised in float32 whatever autocast says.
+        """
+        token = self.backbone(pixels)
+        return F.normalize(self.projection(token).float(), dim=1), F.normalize(token.float(), dim=1)
 
     def embed_places(self, places: Tensor) -> Tensor:
         """Return `[n, 512]` float32 unit vectors of `[n, 2]` places (latitude, longitude in degrees)."""

@@ -128,8 +128,10 @@ def too_close(places: Tensor, candidates: Tensor, own: Tensor, *, within_km: flo
 def distances_km(places: Tensor, others: Tensor) -> Tensor:
     """Return `[n, m]` distances on the sphere in km between places in degrees, outside autocast; good to about a metre."""
     with torch.autocast(places.device.type, enabled=False):
-        # The matrix form of the distance loses everything below some kilometres in float32; the plain form keeps a metre.
-        chords = torch.cdist(_unit(places), _unit(others), compute_mode="donot_use_mm_for_euclid_dist")
+        # As a matrix product, float32 would lose everything below some kilometres; axis by axis it keeps a metre.
+        here, there = _unit(places), _unit(others)
+        axes = [(here[:, None, axis] - there[None, :, axis]).square() for axis in range(3)]
+        chords = (axes[0] + axes[1] + axes[2]).sqrt()
         return _EARTH_DIAMETER_KM * torch.asin((chords / 2).clamp(max=1.0))
 
 

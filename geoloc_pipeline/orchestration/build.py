@@ -4,8 +4,6 @@ Belongs here: the list of everything that Dagster shall know.
 Does not belong here: implementations.
 """
 
-from typing import Any
-
 import dagster as dg
 
 from geoloc_pipeline.orchestration.assets import evaluation, imagery, labels, osm, retrieval, sampling, training
@@ -25,14 +23,10 @@ def build_definitions(pipeline: Pipeline | None = None) -> dg.Definitions:
     Returns:
         All assets, jobs, the sensor, the schedule and their resources.
     """
-    resources: dict[str, Any] = {
-        "pipeline": pipeline or pipeline_from_environment(),
-        "trainer": dg.PipesSubprocessClient(),
-    }
     return dg.Definitions(
         assets=dg.load_assets_from_modules(list(ASSET_MODULES)),
         jobs=list(JOBS),
         sensors=[osm_dump_updates],
         schedules=[weekly_osm_refresh],
-        resources=resources,
+        resources={"pipeline": pipeline or pipeline_from_environment()},
     )

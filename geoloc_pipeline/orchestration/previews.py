@@ -4,7 +4,8 @@ Each stays below about 60 kB, because it travels inside the event log. No text i
 """
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -298,28 +299,59 @@ def draw_scatter(embeddings: Any) -> bytes | None:
     return _png(figure)
 
 
-def draw_curves(history: list[dict[str, float]], names: tuple[str, ...]) -> bytes | None:
-    """Return curves over epochs as PNG.
+def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes | None:
+    """Return what a training run did by epoch, as PNG: the whole loss, each of its terms, and the right answers.
+
+    A point marks the epoch that was kept. Paper fig. 6 is the first panel.
 
     Args:
-        history: One dictionary an epoch, with `epoch` in it.
-        names: Which values to draw; those that are absent are left out.
+        history: The lines of `metrics.jsonl`: `epoch` from 0, `train_loss`, `train_terms`, and `val_loss`, `val_terms`,
+            `val_accuracy` where there was something to validate with.
 
     Returns:
         PNG bytes; None when there is no history.
     """
     if not history:
         return None
-    figure = _figure()
-    axes = figure.subplots()
-    for name in names:
-        told = [(row["epoch"], row[name]) for row in history if name in row]
-        if told:
-            axes.plot(*zip(*told, strict=True), label=name, linewidth=1.5)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
-    axes.legend(frameon=False, fontsize=8)
+    epochs = [row["epoch"] + 1 for row in history]
+    kept = min(range(len(history)), key=lambda number: history[number].get("val_loss", -number))
+    terms = list(dict.fromkeys(name for row in history for name in row.get("train_terms", {})))
+    tasks = list(dict.fromkeys(name for row in history for name in row.get("val_accuracy", {})))
+    across = min(3, 1 + len(terms) + bool(tasks))
+    down = -(-(1 + len(terms) + bool(tasks)) // across)
+    figure = _figure(height_in=1.75 * down)
+    panels = iter(figure.subplots(down, across, squeeze=False).flat)
+    whole = {side: [row.get(f"{side}_loss") for row in history] for side in ("train", "val")}
+    _draw_panel(next(panels), "loss, all terms (val: heads)", epochs, whole, kept=kept)
+    for term in terms:
+        sides = {side: [row.get(f"{side}_terms", {}).get(term) for row in history] for side in ("train", "val")}
+        _draw_panel(next(panels), f"loss, {term}", epochs, sides, kept=kept)
+    if tasks:
+        right = {task: [100 * row.get("val_accuracy", {}).get(task, math.nan) for row in history] for task in tasks}
+        crowded = next(panels)
+        _draw_panel(crowded, "right in validation, %", epochs, right, kept=kept)
+    for number, empty in enumerate(panels):
+        empty.set_axis_off()
+        if tasks and number == 0:  # five names would hide the lines
+            empty.legend(*crowded.get_legend_handles_labels(), loc="center left", frameon=False, fontsize=7)
+            crowded.get_legend().remove()
     return _png(figure)
+
+
+def _draw_panel(axes: Any, title: str, epochs: list[int], lines: Mapping[str, Sequence[Any]], *, kept: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for name, values in lines.items():
+        told = [math.nan if value is None else value for value in values]
+        if any(map(math.isfinite, told)):
+            (line,) = axes.plot(epochs, told, label=name, linewidth=1.3, marker="." if len(epochs) == 1 else None)
+            axes.plot(epochs[kept], told[kept], "o", markersize=3.5, color=line.get_color())
+    axes.set_title(title, fontsize=8, loc="left")
+    axes.set_xlabel("epoch", fontsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.legend(frameon=False, fontsize=6.5)
 
 
 def write_rows(frame: Any, *, most: int = 12) -> str:
@@ -344,10 +376,10 @@ def _cell(value: Any) -> str:
     return (text if len(text) <= 32 else text[:31] + "…").replace("|", "/").replace("\n", " ")
 
 
-def _figure(*, width_in: float = WIDTH_IN) -> Any:
+def _figure(*, width_in: float = WIDTH_IN, height_in: float = HEIGHT_IN) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_in, HEIGHT_IN), dpi=DPI, layout="constrained")
+    return Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
 
 
 def _png(figure: Any, *, colours: int = COLOURS) -> bytes:

@@ -205,8 +205,7 @@ def _losses(home: Home) -> "pd.DataFrame | None":
 def _heads(home: Home) -> dict[str, float]:
     history = read_history(home.training_metrics())
     best = min(history, key=lambda row: row.get("val_loss", float("inf")), default={})
-    prefix = "val_accuracy_"
-    return {name.removeprefix(prefix): round(100 * value, 1) for name, value in best.items() if name.startswith(prefix)}
+    return {task: round(100 * share, 1) for task, share in best.get("val_accuracy", {}).items()}
 
 
 def _coverage(desk: "Desk", result: "TrialResult") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from geoloc_pipeline.errors import MissingInputError, SettingError
 from geoloc_pipeline.evaluation.cartography import Outline, outlines_of_towns
 from geoloc_pipeline.imagery.quality import read_photo
 from geoloc_pipeline.model.preprocess import decode_view
-from geoloc_pipeline.retrieval.embed import Embedder
+from geoloc_pipeline.retrieval.embedder import Embedder
 from geoloc_pipeline.retrieval.evidence import Evidence, EvidencePicture, write_evidence
 from geoloc_pipeline.retrieval.gallery import GalleryLocation, open_gallery
 from geoloc_pipeline.retrieval.locate import Answer, locate_photo

@@ -1,187 +1,126 @@
-"""Pictures to vectors of 512 numbers, with the preprocessing that the model was validated with.
+"""The embedding job: one partition's pictures to tables of vectors.
 
-A picture is read as the squares that cover it (`model.preprocess`): a square view is one square, a 4:3 photo two that overlap,
-a 4:1 panorama its four views; the vector is the direction of the squares' mean.
+A job that is killed goes on where it was, and what the same model has embedded is not embedded again: before anything is
+computed, each view is looked up by what its vector would be made from.
 
 Paper: §3.3.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
-import torch
 
-from geoloc_pipeline.errors import ImageError
-from geoloc_pipeline.model.preprocess import decode_view
-from geoloc_pipeline.model.saved import SavedGeolocator, load_geolocator
-from geoloc_pipeline.storage.shards import read_member
-from geoloc_pipeline.tables import EMBEDDING_SIZE, IMAGE_EMBEDDINGS, as_table, empty_table
+from geoloc_pipeline.retrieval.embedder import BATCH, COMPILE_FROM, Embedder, Vectors, unit
+from geoloc_pipeline.retrieval.finished import Finished, Former, Scratch, join
+from geoloc_pipeline.retrieval.views import ShardViews, check_shards
+from geoloc_pipeline.storage.progress import Progress
+from geoloc_pipeline.tables import (
+    BACKBONE_TOKENS,
+    EMBEDDED_VIEWS,
+    EMBEDDING_SIZE,
+    IMAGE_EMBEDDINGS,
+    TableContract,
+    as_table,
+    empty_table,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
     from numpy.typing import NDArray
 
-    from geoloc_pipeline.model.preprocess import Preprocessing
-    from geoloc_pipeline.model.vocabulary import Vocabulary
-    from geoloc_pipeline.storage.progress import Progress
-
-BATCH = 256
-DECODERS = 2  # decoding a view takes longer than a small network takes to read it
-
-_Views = list["NDArray[np.uint8]"]
+CHUNK_VIEWS = 4096  # lost at most when a job is killed: two seconds of a large GPU, an hour of a CPU with the paper's ViT
+TRAIN_AND_VAL = ("train", "val")
 
 
-class Embedder:
-    """A trained image encoder, ready to read pictures.
+class Embedded(NamedTuple):
+    """What a job has made.
 
     Attributes:
-        model_version: Content hash of its weights.
-        vocabulary: What the classes of its heads mean.
-        preprocessing: How pictures become its input.
+        embeddings: `image_embeddings`.
+        tokens: `backbone_tokens`; None unless asked for.
+        views: `embedded_views`, for the next job; to be written last.
+        computed: Views that were computed.
+        taken_over: Views whose vectors were there already.
+        unchanged: Whether the former tables hold these very views, of the same model, and no others.
     """
 
-    def __init__(self, saved: SavedGeolocator, *, device: torch.device | str | None = None, batch: int = BATCH) -> None:
-        """Place a model on a device.
-
-        Args:
-            saved: From `load_geolocator`.
-            device: Where it computes; a GPU where there is one, if absent.
-            batch: Squares that it reads at once.
-        """
-        self.model_version = saved.model_version
-        self.vocabulary: Vocabulary = saved.vocabulary
-        self.preprocessing: Preprocessing = saved.model.preprocessing
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._model = saved.model.to(self._device)
-        self._batch = batch
-
-    @classmethod
-    def load(
-        cls, checkpoint: Path, *, untrained: bool = False, device: torch.device | str | None = None, threads: int = 0
-    ) -> Embedder:
-        """Return the embedder of a checkpoint.
-
-        Args:
-            checkpoint: `best.pt`.
-            untrained: Keep the architecture and leave the weights fresh, always the same: the baseline.
-            device: Where it computes; a GPU where there is one, if absent.
-            threads: CPU threads of torch in this whole process; 0 leaves them as they are.
-
-        Returns:
-            The embedder.
-        """
-        if threads:
-            torch.set_num_threads(threads)
-        return cls(load_geolocator(checkpoint, untrained=untrained), device=device)
-
-    def embed_views(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return `[n, 512]` unit vectors of n pictures.
-
-        Args:
-            views: RGB, `[height, width, 3]` uint8 each, of any size and shape.
-
-        Returns:
-            float32; `[0, 512]` of no pictures.
-        """
-        squares = [self.preprocessing.squares(_checked(view)) for view in views]
-        return self._embed_squares(squares)
-
-    def classify_views(self, views: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        """Return the probabilities that the heads give to their classes, `[n, classes]` by task, mean over a picture's squares.
-
-        Args:
-            views: RGB, `[height, width, 3]` uint8 each.
-
-        Returns:
-            Only tasks that have classes; their codes are in `vocabulary.tasks[task].codes`.
-        """
-        squares = [self.preprocessing.squares(_checked(view)) for view in views]
-        flat = [square for group in squares for square in group]
-        found: dict[str, list[NDArray[np.float32]]] = {task: [] for task in self._model.tasks}
-        for start in range(0, len(flat), self._batch):
-            with torch.inference_mode():
-                answer = self._model(self._pixels(flat[start : start + self._batch]))
-            for task, logits in answer.logits.items():
-                found[task].append(logits.float().softmax(dim=1).cpu().numpy())
-        empty = {task: np.empty((0, len(self.vocabulary.tasks[task].codes)), dtype=np.float32) for task in self._model.tasks}
-        counts = [len(group) for group in squares]
-        return {task: _mean_of_groups(np.concatenate([empty[task], *parts]), counts) for task, parts in found.items()}
-
-    def _embed_squares(self, groups: Sequence[_Views]) -> NDArray[np.float32]:
-        flat = [square for group in groups for square in group]
-        parts = [np.empty((0, EMBEDDING_SIZE), dtype=np.float32)]
-        for start in range(0, len(flat), self._batch):
-            with torch.inference_mode():
-                parts.append(self._model.embed(self._pixels(flat[start : start + self._batch])).cpu().numpy())
-        return _unit(_mean_of_groups(np.concatenate(parts), [len(group) for group in groups]))
-
-    def _pixels(self, squares: _Views) -> torch.Tensor:
-        return self.preprocessing.batch(np.stack(squares), device=self._device)
-
-    def embed_rows(self, rows: pd.DataFrame, folder: Path, *, progress: Progress | None = None) -> NDArray[np.float32]:
-        """Return `[n, 512]` unit vectors of n rows of `training_shards`.
-
-        Args:
-            rows: Which views.
-            folder: Of their shards.
-            progress: Advanced by each view.
-
-        Returns:
-            float32, in the order of the rows.
-        """
-
-        def read(member: tuple[str, int, int]) -> _Views:
-            shard, offset, size_bytes = member
-            data = read_member(folder, shard=shard, offset=offset, size_bytes=size_bytes)
-            return self.preprocessing.squares(decode_view(data, name=f"{folder / shard} at {offset}"))
-
-        members = zip(rows["shard"], rows["offset"], rows["size_bytes"], strict=True)
-        parts = [np.empty((0, EMBEDDING_SIZE), dtype=np.float32)]
-        cv2.setNumThreads(0)  # pictures are decoded side by side already
-        with ThreadPoolExecutor(DECODERS) as pool:
-            for some in _chunks(members, self._batch):
-                parts.append(self._embed_squares(list(pool.map(read, some))))
-                if progress is not None:
-                    progress.advance(len(some))
-        return np.concatenate(parts)
+    embeddings: pd.DataFrame
+    tokens: pd.DataFrame | None
+    views: pd.DataFrame
+    computed: int
+    taken_over: int
+    unchanged: bool
 
 
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    source = iter(items)
-    while some := list(islice(source, size)):
-        yield some
+def embed_partition(
+    checkpoint: Path,
+    shards: pd.DataFrame,
+    folder: Path,
+    *,
+    scratch: Path,
+    former: Former | None = None,
+    tokens: bool = False,
+    code_version: str = "1",
+    batch: int = BATCH,
+    chunk_views: int = CHUNK_VIEWS,
+    progress: Progress | None = None,
+) -> Embedded:
+    """Return the embeddings of one partition's train and validation pictures: every view, and the mean of compass views.
 
+    Resumed after a kill, on a CPU, the tables are equal byte for byte to those of an uninterrupted job. With vectors taken over
+    from former tables they are equal to 1e-6: other batches are formed, and a matrix product's rounding depends on its batch.
 
-def _checked(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != 3 or 0 in view.shape:
-        raise ImageError(
-            image="the picture",
-            reason="not_rgb",
-            detail=f"it is {view.dtype} of shape {view.shape}, not RGB uint8 of shape (height, width, 3)",
-            cure='read it with Pillow and convert("RGB") first',
+    Args:
+        checkpoint: `best.pt`.
+        shards: `training_shards` of the partition.
+        folder: Of its tar shards.
+        scratch: Folder in which finished chunks are kept; `finished.remove_scratch` it when the tables are written.
+        former: Tables of the last job.
+        tokens: Whether the backbone's output is wanted as well; it costs no second pass.
+        code_version: Raised when the same pixels and weights give another vector.
+        batch: Squares that the model reads at once; fewer as soon as memory has run out.
+        chunk_views: Views of a chunk.
+        progress: Told how many views there are, and advanced by each.
+
+    Returns:
+        The tables; nothing is written but chunks.
+
+    Raises:
+        MissingInputError: There is no checkpoint, or a shard is gone or was cut short.
+        ModelError: The checkpoint cannot be read or is of another architecture than it says.
+        ImageError: A view is no picture.
+        GpuMemoryError: Not even one picture fits into the GPU's memory.
+    """
+    rows = _rows_of(shards, TRAIN_AND_VAL)
+    if len(rows) == 0:
+        empty = empty_table(BACKBONE_TOKENS) if tokens else None
+        return Embedded(
+            empty_table(IMAGE_EMBEDDINGS), empty, empty_table(EMBEDDED_VIEWS), computed=0, taken_over=0, unchanged=False
         )
-    return view
-
-
-def _mean_of_groups(values: NDArray[np.float32], counts: Sequence[int]) -> NDArray[np.float32]:
-    """Return the mean of each run of `counts` rows."""
-    if len(counts) == len(values):
-        return values
-    starts = np.cumsum([0, *counts[:-1]])
-    return np.asarray(np.add.reduceat(values, starts, axis=0) / np.asarray(counts)[:, None], dtype=np.float32)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+    check_shards(rows, folder)
+    embedder = Embedder.load(checkpoint, batch=batch)
+    maker = f"{embedder.model_version} {embedder.preprocessing} {code_version} "
+    views = ShardViews(rows, folder, maker=maker)
+    job = _Job(embedder, views, token_width=embedder.token_width if tokens else 0, progress=progress or Progress())
+    kept = Scratch(scratch, model_version=embedder.model_version)
+    earlier = former.read(model_version=embedder.model_version, tokens=tokens) if former else None
+    job.take_over([each for each in (kept.read(token_width=job.token_width), earlier) if each is not None])
+    taken_over = len(views) - len(job.missing)
+    job.compute(kept, chunk_views=chunk_views)
+    version = embedder.model_version
+    return Embedded(
+        embeddings=_table(IMAGE_EMBEDDINGS, rows, job.vectors.embedding, model_version=version),
+        tokens=_table(BACKBONE_TOKENS, rows, job.vectors.token, model_version=version) if tokens else None,
+        views=as_table(EMBEDDED_VIEWS, {"image_id": rows["image_id"], "view": rows["view"], "made_from": job.made_from}),
+        computed=len(job.missing),
+        taken_over=taken_over,
+        unchanged=earlier is not None and sorted(earlier.made_from) == sorted(job.made_from),
+    )
 
 
 def embed_shards(
@@ -189,11 +128,11 @@ def embed_shards(
     shards: pd.DataFrame,
     folder: Path,
     *,
-    splits: Sequence[str] = ("train", "val"),
+    splits: Sequence[str] = TRAIN_AND_VAL,
     untrained: bool = False,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Return the embeddings of one partition's pictures: every view, and the mean of a picture's compass views.
+    """Return the embeddings of some pictures, computed anew: every view, and the mean of a picture's compass views.
 
     Test pictures are left out unless they are asked for: what stands in the gallery must not be what it is tested with.
 
@@ -207,27 +146,102 @@ def embed_shards(
 
     Returns:
         `image_embeddings`, in the order of (image_id, view).
+
+    Raises:
+        MissingInputError: There is no checkpoint, or a shard is gone or was cut short.
     """
-    rows = shards[shards["split"].isin(list(splits))].sort_values(["image_id", "view"], ignore_index=True)
+    rows = _rows_of(shards, splits)
     if len(rows) == 0:
         return empty_table(IMAGE_EMBEDDINGS)
-    if progress is not None:
-        progress.tell(0, total=len(rows), unit="views")
+    check_shards(rows, folder)
     embedder = Embedder.load(checkpoint, untrained=untrained)
-    vectors = embedder.embed_rows(rows, folder, progress=progress)
-    return _table(rows, vectors, model_version=embedder.model_version)
+    views = ShardViews(rows, folder, maker=embedder.model_version)
+    job = _Job(embedder, views, token_width=0, progress=progress or Progress())
+    job.compute()
+    return _table(IMAGE_EMBEDDINGS, rows, job.vectors.embedding, model_version=embedder.model_version)
 
 
-def _table(rows: pd.DataFrame, vectors: NDArray[np.float32], *, model_version: str) -> pd.DataFrame:
+def _rows_of(shards: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
+    return shards[shards["split"].isin(list(splits))].sort_values(["image_id", "view"], ignore_index=True)
+
+
+class _Job:
+    """Vectors in the making.
+
+    Attributes:
+        token_width: Length of the tokens; 0: none are wanted.
+        missing: Rows that have no vector yet when `compute` begins.
+        made_from: Of each row.
+        vectors: Of each row.
+    """
+
+    def __init__(self, embedder: Embedder, views: ShardViews, *, token_width: int, progress: Progress) -> None:
+        self._embedder, self._views, self._progress = embedder, views, progress
+        self.token_width = token_width
+        self.missing: NDArray[np.int64] = np.arange(len(views))
+        self.made_from = [""] * len(views)
+        embedding = np.empty((len(views), EMBEDDING_SIZE), dtype=np.float32)
+        self.vectors = Vectors(embedding=embedding, token=np.empty((len(views), token_width), dtype=np.float16))
+        progress.tell(0, total=len(views), unit="views")
+
+    def take_over(self, known: Sequence[Finished]) -> None:
+        """Fill in what is known already; bytes are read and hashed only if anything is."""
+        if not known:
+            return
+        finished = Finished(
+            made_from=tuple(name for each in known for name in each.made_from), vectors=join([each.vectors for each in known])
+        )
+        self.made_from = self._views.made_from()
+        found = finished.find(self.made_from)
+        there = np.flatnonzero(found >= 0)
+        self._put(there, finished.vectors.rows(found[there]))
+        self.missing = np.flatnonzero(found < 0)
+        self._progress.advance(len(there))
+
+    def compute(self, scratch: Scratch | None = None, *, chunk_views: int = CHUNK_VIEWS) -> None:
+        """Compute what is missing; keep each chunk as soon as it is finished."""
+        embedder, missing = self._embedder, self.missing
+        if embedder.on_gpu and self._views.counts[missing].sum() >= COMPILE_FROM:
+            embedder.compile()
+        batches = self._views.batches(
+            embedder.preprocessing,
+            chosen=missing,
+            squares=embedder.batch,
+            ahead=embedder.decodes_ahead,
+            pin=embedder.on_gpu,
+        )
+        kept = 0  # how many of the missing are safe on disk
+        for batch, vectors in embedder.embed_batches(batches, tokens=self.token_width > 0):
+            rows = missing[batch.rows]
+            self._put(rows, vectors)
+            for row, name in zip(rows, batch.made_from, strict=True):
+                self.made_from[row] = name
+            done = batch.rows.stop
+            if scratch is not None and done - kept >= chunk_views:
+                chunk = missing[kept:done]
+                scratch.keep([self.made_from[row] for row in chunk], self.vectors.rows(chunk))
+                kept = done
+            self._progress.advance(len(rows))
+
+    def _put(self, rows: NDArray[np.int64], vectors: Vectors) -> None:
+        self.vectors.embedding[rows] = vectors.embedding
+        self.vectors.token[rows] = vectors.token
+
+
+def _table(
+    contract: TableContract, rows: pd.DataFrame, vectors: NDArray[np.floating[Any]], *, model_version: str
+) -> pd.DataFrame:
+    """Return a table of vectors, those of every view and of the means of compass views, in the order of (image_id, view)."""
     compass = np.flatnonzero((rows["view"] != "photo").to_numpy())
     firsts, counts = np.unique(rows["image_id"].to_numpy()[compass].astype(str), return_index=True, return_counts=True)[1:]
-    means = np.empty((0, EMBEDDING_SIZE), dtype=np.float32)
+    means = vectors[:0]
     if len(compass):
-        means = _unit(np.asarray(np.add.reduceat(vectors[compass], firsts, axis=0) / counts[:, None], dtype=np.float32))
+        sums = np.add.reduceat(vectors[compass].astype(np.float32), firsts, axis=0)
+        means = unit(np.asarray(sums / counts[:, None], dtype=np.float32)).astype(vectors.dtype)
     of = np.concatenate([np.arange(len(rows)), compass[firsts] if len(compass) else []]).astype(np.int64)
     columns = {name: rows[name].to_numpy()[of] for name in ("image_id", "lat", "lon")}
     columns["view"] = np.concatenate([rows["view"].to_numpy().astype(object), np.full(len(means), "mean", dtype=object)])
     columns["model_version"] = np.full(len(of), model_version, dtype=object)
-    columns["embedding"] = list(np.concatenate([vectors, means]))
-    table = as_table(IMAGE_EMBEDDINGS, columns)
+    columns[contract.columns[-1].name] = list(np.concatenate([vectors, means]))
+    table = as_table(contract, {name: columns[name] for name in contract.column_names})
     return table.sort_values(["image_id", "view"], ignore_index=True)

@@ -31,7 +31,7 @@ TOP_K = 100  # paper §3.3
 
 
 class EmbedderLike(Protocol):
-    """What turns pictures into vectors (`retrieval.embed.Embedder`)."""
+    """What turns pictures into vectors (`retrieval.embedder.Embedder`)."""
 
     @property
     def model_version(self) -> str:

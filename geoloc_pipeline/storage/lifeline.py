@@ -70,7 +70,8 @@ def end_with_ancestor() -> None:
 
 
 def _watch(pid: int) -> None:
-    while _is_alive(pid):
+    parent = os.getppid()  # whoever stands between (torchrun) may be killed alone
+    while _is_alive(pid) and os.getppid() == parent:
         time.sleep(POLL_S)
     os._exit(ORPHANED)
 

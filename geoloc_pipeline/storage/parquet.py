@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError
 from geoloc_pipeline.storage.atomic import atomic_path
 from geoloc_pipeline.tables import check_table, empty_table
-from geoloc_pipeline.tables.contract import as_table
+from geoloc_pipeline.tables.contract import VECTORS, as_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,15 +41,18 @@ def write_table(contract: TableContract, frame: pd.DataFrame, path: Path) -> Non
 
 
 def _write_plain(contract: TableContract, frame: pd.DataFrame, path: Path) -> None:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     for column in contract.columns:
-        if column.kind == "vector":  # a fixed-size list, so that readers get a matrix and not a list of lists
-            flat = pa.array([value for row in frame[column.name] for value in row], type=pa.float32())
+        if column.kind in VECTORS:  # a fixed-size list, so that readers get a matrix and not a list of lists
+            rows = [np.empty(0, dtype=VECTORS[column.kind]), *frame[column.name]]
+            size = column.size or max(1, *map(len, rows))
+            flat = pa.array(np.concatenate(rows, dtype=VECTORS[column.kind], casting="same_kind"))
             position = table.schema.get_field_index(column.name)
-            table = table.set_column(position, column.name, pa.FixedSizeListArray.from_arrays(flat, column.size))
+            table = table.set_column(position, column.name, pa.FixedSizeListArray.from_arrays(flat, size))
     pq.write_table(table, path, compression="zstd")
 
 

@@ -6,7 +6,9 @@ Does not belong here: reading and writing files (`storage.parquet`), making the 
 
 from geoloc_pipeline.tables.contract import Column, TableContract, as_table, check_table, empty_table
 from geoloc_pipeline.tables.learning import (
+    BACKBONE_TOKENS,
     DATASET_SPLITS,
+    EMBEDDED_VIEWS,
     EMBEDDING_SIZE,
     ESTIMATES,
     IMAGE_EMBEDDINGS,
@@ -33,14 +35,16 @@ CONTRACTS: dict[str, TableContract] = {
     for contract in (
         CENSUS_TOWNS, OSM_ROADS, OSM_LANDMARKS, ROAD_POINTS, LANDMARK_POINTS, SAMPLE_POINTS, STREET_VIEW_IMAGES,
         PHOTO_COLLECTIONS, REJECTED, FORGOTTEN, LABELLED_IMAGES, DATASET_SPLITS, LABEL_VOCABULARY, TRAINING_SHARDS,
-        IMAGE_EMBEDDINGS, ESTIMATES,
+        IMAGE_EMBEDDINGS, BACKBONE_TOKENS, EMBEDDED_VIEWS, ESTIMATES,
     )
 }  # fmt: skip
 
 __all__ = [
+    "BACKBONE_TOKENS",
     "CENSUS_TOWNS",
     "CONTRACTS",
     "DATASET_SPLITS",
+    "EMBEDDED_VIEWS",
     "EMBEDDING_SIZE",
     "ESTIMATES",
     "FORGOTTEN",

@@ -15,7 +15,9 @@ from geoloc_pipeline.geo.crs import WGS84
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["string", "float64", "int64", "int32", "bool", "timestamp", "vector"]
+Kind = Literal["string", "float64", "int64", "int32", "bool", "timestamp", "vector", "half_vector"]
+VECTORS = {"vector": "float32", "half_vector": "float16"}
+"""Kinds that are lists of numbers, and of which."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,13 @@ class Column:
 
     Attributes:
         name: Column name; a unit ends it (`_m`, `_px`, …).
-        kind: `timestamp` is UTC with microseconds; `vector` a list of `size` float32.
+        kind: `timestamp` is UTC with microseconds; `vector` a list of `size` float32, `half_vector` of float16.
         about: One line for people: what it holds, unit, where it comes from.
         nullable: Whether a missing value is allowed.
         low: Smallest allowed number.
         high: Largest allowed number.
         among: The only allowed values of a string.
-        size: Length of a vector.
+        size: Length of a vector; 0: the same in every row, whatever it is.
     """
 
     name: str
@@ -109,8 +111,8 @@ def _column_faults(column: Column, values: pd.Series[Any]) -> list[str]:
         strange = sorted(set(present) - set(column.among))
         if strange:
             return [f"`{column.name}` holds {strange[:3]}, allowed are {list(column.among)}"]
-    if column.kind == "vector" and len(present) and (lengths := set(map(len, present))) != {column.size}:
-        return [f"`{column.name}` has vectors of length {sorted(lengths)}, expected {column.size}"]
+    if column.kind in VECTORS and (lengths := set(map(len, present))) and lengths != {column.size or max(lengths)}:
+        return [f"`{column.name}` has vectors of length {sorted(lengths)}, expected {column.size or 'one length'}"]
     return []
 
 
@@ -121,7 +123,7 @@ def _has_kind(column: Column, values: pd.Series[Any]) -> bool:
         return bool(pd.api.types.is_string_dtype(values)) or bool(values.isna().all())
     if column.kind == "timestamp":
         return isinstance(values.dtype, pd.DatetimeTZDtype) and str(values.dtype.tz) == "UTC"
-    if column.kind == "vector":
+    if column.kind in VECTORS:
         return bool(pd.api.types.is_object_dtype(values.dtype))
     return str(values.dtype).lower() == column.kind
 
@@ -151,7 +153,7 @@ def _geometry_faults(contract: TableContract, frame: pd.DataFrame) -> list[str]:
 
 _PANDAS_KINDS = {
     "string": "str", "float64": "float64", "int64": "int64", "int32": "int32", "bool": "bool",
-    "timestamp": "datetime64[us, UTC]", "vector": "object",
+    "timestamp": "datetime64[us, UTC]", "vector": "object", "half_vector": "object",
 }  # fmt: skip
 
 

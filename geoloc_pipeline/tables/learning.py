@@ -103,6 +103,29 @@ IMAGE_EMBEDDINGS = TableContract(
     key=("image_id", "view"),
 )
 
+BACKBONE_TOKENS = TableContract(
+    name="backbone_tokens",
+    about="The backbone's output for one view, before it is pressed into 512 numbers; only where it was asked for.",
+    columns=(
+        _IMAGE_ID,
+        Column("view", "string", "as in image_embeddings", among=(*_VIEWS, "mean")),
+        Column("model_version", "string", "content hash of the checkpoint"),
+        Column("token", "half_vector", "the backbone's output (1024 float16 of the paper's ViT), unit length"),
+    ),
+    key=("image_id", "view"),
+)
+
+EMBEDDED_VIEWS = TableContract(
+    name="embedded_views",
+    about="From what each view's embedding was made: where nothing has changed, it need not be made again.",
+    columns=(
+        _IMAGE_ID,
+        Column("view", "string", "compass direction of the view, or photo", among=_VIEWS),
+        Column("made_from", "string", "hash of the model, its preprocessing, the asset's code version and the view's bytes"),
+    ),
+    key=("image_id", "view"),
+)
+
 ESTIMATES = TableContract(
     name="estimates",
     about="One read-out's answer to one test picture.",

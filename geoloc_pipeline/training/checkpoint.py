@@ -20,6 +20,7 @@ from geoloc_pipeline.errors import ModelError
 from geoloc_pipeline.model.saved import FORMAT, read_checkpoint, weights_hash
 from geoloc_pipeline.storage.atomic import atomic_path, write_text
 from geoloc_pipeline.storage.receipts import file_hash, fingerprint_of
+from geoloc_pipeline.training.config import CHANGE_NOTHING
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -66,8 +67,7 @@ def run_fingerprint(run: TrainingRun, data: Data) -> str:
     weights = Path(run.config.backbone_weights).expanduser()
     if run.config.backbone_weights not in {"hub", "none"} and weights.is_file():
         config["backbone_weights"] = file_hash(weights)
-    # These change no number (`micro_batch`: none but the last digits).
-    for name in ("cache_bytes", "workers", "checkpoint_steps", "check_steps", "compile_backbone", "micro_batch"):
+    for name in CHANGE_NOTHING:
         config.pop(name)
     return fingerprint_of({"config": config, "data": data.fingerprint, "data_versions": dict(run.data_versions)})
 

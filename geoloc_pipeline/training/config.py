@@ -19,6 +19,14 @@ from geoloc_pipeline.model.location_encoder import SIGMAS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CHANGE_NOTHING = ("cache_bytes", "workers", "checkpoint_steps", "check_steps", "compile_backbone", "micro_batch")
+"""Knobs that change no number that is learned (`compile_backbone` and `micro_batch`: none but the last digits)."""
+_NEVER_NEGATIVE = (
+    "seed", "logit_adjust_tau", "queue_length", "same_place_km", "hierarchy_weight", "smoothing_km", "shear_deg", "augmix",
+    "augmix_depth", "noise_levels", "warmup_steps", "weight_decay", "clip_norm", "patience_epochs", "workers", "cache_bytes",
+    "checkpoint_steps",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -78,7 +86,7 @@ class TrainingConfig:
         compile_backbone: torch.compile on the backbone, on a GPU.
         workers: Threads that decode ahead, per rank, when views do not fit in memory; 0 decodes in the loop.
         cache_bytes: Views are decoded once and kept, shared by the ranks of a machine, when all of them fit in this.
-        checkpoint_steps: Steps between checkpoints inside an epoch; 0: only at its end.
+        checkpoint_steps: Steps between checkpoints inside an epoch; 0: only at its end. ViT-L's takes 4 GB and some 8 s.
         check_steps: Steps between looks at the loss (is it finite?) and at a request to stop.
     """
 
@@ -127,14 +135,21 @@ class TrainingConfig:
     compile_backbone: bool = True
     workers: int = 6
     cache_bytes: int = 8 * 2**30
-    checkpoint_steps: int = 500
-    check_steps: int = 20
+    checkpoint_steps: int = 1000
+    check_steps: int = 10
 
     def __post_init__(self) -> None:
         positive = ("input_px", "view_px", "learning_rate", "global_batch", "max_epochs", "check_steps", "location_width")
         for name in positive:
             if not getattr(self, name) > 0:
                 raise SettingError(setting=name, value=getattr(self, name), cure="give a positive number")
+        for name in _NEVER_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise SettingError(setting=name, value=getattr(self, name), cure="give 0 or more")
+        for name, least_too_much in (("noise_levels", 128), ("shear_deg", 90)):
+            if not getattr(self, name) < least_too_much:
+                cure = f"give less than {least_too_much}"
+                raise SettingError(setting=name, value=getattr(self, name), cure=cure)
         for name in ("crop_scale", "crop_ratio", "affine_scale"):
             low_high = getattr(self, name)
             if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1]:
@@ -162,9 +177,10 @@ class TrainingConfig:
             raise SettingError(setting="micro_batch", value=self.micro_batch, cure=cure)
 
     def departures(self) -> dict[str, list[Any]]:
-        """Return what differs from the `paper` preset: the paper's value and ours, by knob."""
-        paper, ours = PRESETS["paper"].as_dict(), self.as_dict()
-        return {name: [paper[name], ours[name]] for name in ours if name != "preset" and paper[name] != ours[name]}
+        """Return what differs from the `paper` preset and makes a difference: the paper's value and ours, by knob."""
+        paper, ours = make_config("paper").as_dict(), self.as_dict()
+        told = [name for name in ours if name != "preset" and name not in CHANGE_NOTHING]
+        return {name: [paper[name], ours[name]] for name in told if paper[name] != ours[name]}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a file; tuples become lists."""

@@ -83,13 +83,17 @@ def prepare(run: TrainingRun, ranks: Ranks, reporter: Reporter) -> Learner:
         Ready to learn, or finished already.
 
     Raises:
-        SettingError: The global batch cannot be divided among the ranks, or the GPU lacks the precision.
+        SettingError: The batch cannot be divided among ranks and portions, or the GPU lacks the precision.
         GpuMemoryError: A rank's portion does not fit into its GPU.
     """
     config = run.config
     if config.global_batch % (ranks.world * config.views_together):
         each = f"{ranks.world} processes" + (f" times {config.views_together} views" if config.views_together > 1 else "")
         raise SettingError(setting="global_batch", value=config.global_batch, cure=f"give a multiple of the {each}")
+    share = config.global_batch // ranks.world
+    if config.micro_batch and share % config.micro_batch:
+        cure = f"give 0 or a divisor of {share}, a process's share of the batch"
+        raise SettingError(setting="micro_batch", value=config.micro_batch, cure=cure)
     if ranks.device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         check_precision(config, device=torch.cuda.get_device_name(ranks.device), has_bf16=has_bf16)
@@ -129,7 +133,7 @@ def _build(run: TrainingRun, data: Data, ranks: Ranks, reporter: Reporter, *, fi
         model.location_encoder.requires_grad_(False)
         model.log_scale.requires_grad_(False)
     if config.compile_backbone and ranks.device.type == "cuda":
-        model.backbone.compile()
+        model.backbone.compile(dynamic=False)  # one graph for each size: the last validation batch has its own
     centres = data.train.centres() if config.smoothing_km else None
     objective = Objective(model, data.vocabulary, config, ranks, centres).to(ranks.device)
     return Learner(

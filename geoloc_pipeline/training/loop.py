@@ -192,7 +192,7 @@ def _validate(learner: Learner) -> dict[str, Any]:
     with torch.inference_mode(), torch.autocast(ranks.device.type, torch.bfloat16, in_bf16(config, ranks.device)):
         for batch in loader:
             pixels = learner.model.preprocessing.normalise(batch.pixels.to(ranks.device, non_blocking=True))
-            sums += learner.objective.validate(pixels, batch.classes.to(ranks.device))
+            sums += learner.objective.validate(pixels, batch.classes.to(ranks.device, non_blocking=True))
     totals = dict(zip(learner.model.tasks, ranks.sum(sums).tolist(), strict=True))
     terms = {task: loss / weights for task, (loss, weights, _, _) in totals.items() if weights > 0}
     accuracy = {task: right / labelled for task, (_, _, right, labelled) in totals.items() if labelled > 0}

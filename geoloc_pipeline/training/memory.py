@@ -12,7 +12,7 @@ import torch
 from geoloc_pipeline.errors import GpuMemoryError, SettingError
 from geoloc_pipeline.tables import TASKS
 from geoloc_pipeline.training.objective import Targets
-from geoloc_pipeline.training.step import in_bf16
+from geoloc_pipeline.training.step import gradients_kept, in_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,9 +101,11 @@ def _try(learner: Learner, size: int) -> None:
     held = [] if learner.optimizer.state else [torch.zeros_like(each) for each in parameters for _ in range(_STATES)]
     objective.train()
     try:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bf16(config, device)):
-            terms = objective(objective.model.preprocessing.normalise(blank[:size]), targets)
-        terms.total.backward()
+        # Through DDP, without its exchange: it has the backbone compiled in pieces, so that gradients travel early.
+        with gradients_kept(learner):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bf16(config, device)):
+                terms = learner.parallel(objective.model.preprocessing.normalise(blank[:size]), targets)
+            terms.total.backward()
     finally:
         held.clear()
         for parameter in parameters:

@@ -104,7 +104,7 @@ def joined_ranks() -> Iterator[Ranks]:
     if on_gpu:
         torch.cuda.set_device(device)
     if world > 1:
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
     try:
         yield Ranks(rank=rank, world=world, local=local, device=device)
     finally:

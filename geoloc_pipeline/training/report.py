@@ -252,7 +252,8 @@ def read_last_words(lines: Iterable[str]) -> GeolocError | None:
         told = _LAST_WORDS.search(line)
         kind = getattr(errors, told[1], None) if told else None
         if told and isinstance(kind, type) and issubclass(kind, GeolocError):
-            error: GeolocError = kind.__new__(kind)  # its sentence is composed already
-            Exception.__init__(error, told[2])
+            # Its sentence is composed already: the class must not compose it again.
+            told_so = {"__init__": lambda self, sentence: Exception.__init__(self, sentence)}
+            error: GeolocError = type(kind.__name__, (kind,), told_so)(told[2])
             return error
     return None

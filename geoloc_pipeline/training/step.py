@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from geoloc_pipeline.training.learner import Learner
     from geoloc_pipeline.training.objective import Targets
 
+_SEEDS = 2**63  # that torch can tell apart
 _LAST_RATE = 0.01  # share of the learning rate at the end of a cosine schedule
 
 
@@ -41,7 +42,7 @@ def learn_step(learner: Learner, batch: Batch, *, steps: int, mine: slice) -> Te
         `[terms]` this rank's share of each term, on the device.
     """
     config, ranks, epoch, step = learner.config, learner.ranks, learner.position.epoch, learner.position.step
-    chance = ((config.seed * 100_003 + epoch) * 1_000_003 + step) * 10_007 + ranks.rank
+    chance = (((config.seed * 100_003 + epoch) * 1_000_003 + step) * 10_007 + ranks.rank) % _SEEDS
     torch.manual_seed(chance)  # of a backbone's dropout: a run that is taken up again drops the same
     noise = torch.Generator(device=ranks.device)
     noise.manual_seed(chance)
@@ -75,7 +76,7 @@ def look_and_weigh(learner: Learner, pixels: Tensor, targets: Targets) -> Tensor
     parts = pixels.new_zeros(len(learner.objective.names))
     for start in range(0, len(pixels), size):
         rows = slice(start, start + size)
-        with _gradients_kept(learner, unless=rows.stop >= len(pixels)):
+        with gradients_kept(learner, unless=rows.stop >= len(pixels)):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bf16(config, device)):
                 terms = learner.parallel(learner.model.preprocessing.normalise(pixels[rows]), targets.portion(rows))
             terms.total.backward()
@@ -83,7 +84,7 @@ def look_and_weigh(learner: Learner, pixels: Tensor, targets: Targets) -> Tensor
     return parts
 
 
-def _gradients_kept(learner: Learner, *, unless: bool) -> AbstractContextManager[None]:
+def gradients_kept(learner: Learner, *, unless: bool = False) -> AbstractContextManager[None]:
     """Keep gradients on this rank for the length of the block, to be exchanged with those of a later one."""
     if unless or learner.ranks.world == 1:
         return nullcontext()

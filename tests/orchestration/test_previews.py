@@ -15,7 +15,14 @@ from PIL import Image
 
 from geoloc_pipeline.geo.crs import WGS84
 from geoloc_pipeline.orchestration.maps import LAND, POINT, SEA, Canvas, category_colours
-from geoloc_pipeline.orchestration.previews import draw_clusters, draw_labels, draw_map, draw_pictures, draw_spacing
+from geoloc_pipeline.orchestration.previews import (
+    draw_clusters,
+    draw_curves,
+    draw_labels,
+    draw_map,
+    draw_pictures,
+    draw_spacing,
+)
 from geoloc_pipeline.tables import SAMPLE_POINTS, STREET_VIEW_IMAGES, empty_table
 
 LARGEST_BYTES = 60_000
@@ -114,3 +121,34 @@ def test_a_city_of_a_hundred_thousand_points_is_drawn_at_once():
     started_s = time.process_time()
     draw_spacing(points, towns)
     assert time.process_time() - started_s < 2.0  # 0.4 s here; the rest is for slower machines
+
+
+def a_history(epochs: int, *, validated: bool = True, **terms: float):
+    terms = {"prefecture": 3.0, "town": 9.0, "contrastive": 6.0, **terms}
+    for epoch in range(epochs):
+        told = {name: value / (1 + epoch) for name, value in terms.items()}
+        heads = {name: value + 0.1 for name, value in told.items() if name != "contrastive"}
+        right = dict.fromkeys(heads, epoch / (epoch + 2))
+        validation = {"val_loss": sum(heads.values()), "val_terms": heads, "val_accuracy": right} if validated else {}
+        yield {"epoch": epoch, "train_loss": sum(told.values()), "train_terms": told, **validation}
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 74])
+@pytest.mark.parametrize("validated", [True, False])
+def test_curves_are_a_small_png_and_the_same_twice(epochs, validated):
+    history = list(a_history(epochs, validated=validated, municipality=5.0, road=9.5, landmark=7.0))
+    data = draw_curves(history)
+    assert data == draw_curves(history)
+    assert len(data) < LARGEST_BYTES
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.width < 700
+
+
+def test_every_term_and_every_head_is_in_the_curves():
+    plain = draw_curves(list(a_history(5)))
+    for name in ("prefecture", "town", "contrastive"):
+        assert draw_curves(list(a_history(5, **{name: 4.4}))) != plain
+    history = list(a_history(5))
+    history[3]["val_accuracy"]["town"] = 0.99
+    assert draw_curves(history) != plain
+    assert draw_curves([]) is None

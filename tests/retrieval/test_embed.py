@@ -1,105 +1,57 @@
-"""Pictures to vectors: from arrays, from shards, with and without training."""
+"""The embedding job: from shards to tables, killed, run again, with changed pictures, with and without training."""
 
 from __future__ import annotations
 
-import cv2
+import multiprocessing
+import os
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from geoloc_pipeline.errors import ImageError, MissingInputError
-from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
-from geoloc_pipeline.model.saved import FORMAT, weights_hash
-from geoloc_pipeline.model.vocabulary import TaskClasses, Vocabulary
-from geoloc_pipeline.retrieval.embed import Embedder, embed_shards
+from geoloc_pipeline.errors import MissingInputError, ModelError
+from geoloc_pipeline.model.saved import weights_hash
+from geoloc_pipeline.retrieval.embed import embed_partition, embed_shards
+from geoloc_pipeline.retrieval.embedder import Embedder
+from geoloc_pipeline.retrieval.finished import Former, remove_scratch
+from geoloc_pipeline.storage.parquet import write_table
 from geoloc_pipeline.storage.progress import Progress
-from geoloc_pipeline.storage.shards import write_shard
-from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, TASKS, TRAINING_SHARDS, as_table, check_table
-
-CONFIG = GeolocatorConfig(
-    backbone="test_vit", input_px=32, class_counts={"prefecture": 3}, location_sigmas=(1.0,), location_width=8
-)
+from geoloc_pipeline.tables import BACKBONE_TOKENS, EMBEDDED_VIEWS, IMAGE_EMBEDDINGS, check_table
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(5)
-    model = Geolocator(CONFIG)
-    classes = TaskClasses(codes=("01", "13", "47"), names=("", "", ""), n_train=(1, 1, 1), weights=(1.0, 1.0, 1.0))
-    vocabulary = Vocabulary(tasks={task: classes if task == "prefecture" else TaskClasses() for task in TASKS})
-    path = tmp_path_factory.mktemp("model") / "best.pt"
-    contents = {"format": FORMAT, "model": model.state_dict(), "model_config": CONFIG.as_dict()}
-    torch.save({**contents, "vocabulary": vocabulary.as_dict()}, path)
-    return path
-
-
-def noise(seed: int, height: int = 48, width: int = 48) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def shards(tmp_path_factory, write_views, noise):
     """Three panoramas (one with a gap) and a photo, one of them a test picture."""
     folder = tmp_path_factory.mktemp("shards")
     wanted = [("a", "NESW", "train"), ("b", "NS", "val"), ("c", "NESW", "test"), ("d", ["photo"], "train")]
-    rows = []
-    for number, (image_id, views, split) in enumerate(wanted):
-        for view in views:
-            pixels = noise(number * 10 + len(rows), 48, 64 if view == "photo" else 48)
-            rows.append(
-                {"image_id": image_id, "view": view, "split": split, "lat": 35.0 + number, "lon": 139.0, "pixels": pixels}
-            )
-    encoded = [cv2.imencode(".png", row["pixels"][:, :, ::-1])[1].tobytes() for row in rows]
-    members = write_shard(folder / "000.tar", [(f"{n}.png", data) for n, data in enumerate(encoded)])
-    frame = pd.DataFrame(rows)
-    frame["width_px"] = [row["pixels"].shape[1] for row in rows]
-    frame["height_px"] = 48
-    for name in ("prefecture_code", "municipality_code", "town_code", "road_id", "landmark_id"):
-        frame[name] = None
-    for name in ("shard", "offset", "size_bytes"):
-        frame[name] = [getattr(member, name) for member in members]
-    return as_table(TRAINING_SHARDS, {name: frame[name] for name in TRAINING_SHARDS.column_names}), folder, frame["pixels"]
+    views = [(image_id, view, split) for image_id, views, split in wanted for view in views]
+    pixels = [noise(n, 48, 64 if view == "photo" else 48) for n, (_, view, _) in enumerate(views)]
+    return write_views(folder, [(*view, each) for view, each in zip(views, pixels, strict=True)]), folder, pixels
 
 
-def test_vectors_have_unit_length_whatever_the_shape_of_the_picture(checkpoint):
-    vectors = Embedder.load(checkpoint).embed_views([noise(1), noise(2, 60, 80), noise(3, 300, 20), noise(4, 32, 128)])
-    assert vectors.shape == (4, 512)
-    assert vectors.dtype == np.float32
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+@pytest.fixture(scope="module")
+def town(tmp_path_factory, write_views, noise):
+    """300 pictures of four views: several batches of the job, several chunks."""
+    folder = tmp_path_factory.mktemp("town")
+    return write_views(
+        folder, [(f"a{n:03}", v, "train", noise(n * 4 + k)) for n in range(300) for k, v in enumerate("ENSW")]
+    ), folder
 
 
-def test_no_picture_gives_no_vector(checkpoint):
-    embedder = Embedder.load(checkpoint)
-    assert embedder.embed_views([]).shape == (0, 512)
-    assert embedder.classify_views([])["prefecture"].shape == (0, 3)
+def written(embedded, folder) -> Former:
+    """Write what a job has made, as its asset does."""
+    former = Former(*(folder / f"{name}.parquet" for name in ("embeddings", "tokens", "views")))
+    write_table(IMAGE_EMBEDDINGS, embedded.embeddings, former.embeddings)
+    if embedded.tokens is not None:
+        write_table(BACKBONE_TOKENS, embedded.tokens, former.tokens)
+    write_table(EMBEDDED_VIEWS, embedded.views, former.views)
+    return former
 
 
-def test_a_panorama_is_the_direction_of_the_mean_of_its_views(checkpoint):
-    embedder, views = Embedder.load(checkpoint), [noise(number) for number in range(4)]
-    mean = embedder.embed_views(views).mean(axis=0)
-    assert np.allclose(embedder.embed_views([np.hstack(views)])[0], mean / np.linalg.norm(mean), atol=1e-5)
-
-
-def test_a_vector_does_not_depend_on_its_companions(checkpoint):
-    saved = Embedder.load(checkpoint)
-    views = [noise(number) for number in range(7)]
-    together = saved.embed_views(views)
-    assert np.allclose(together, np.concatenate([saved.embed_views([view]) for view in views]), atol=1e-5)
-
-
-def test_probabilities_are_those_of_the_heads(checkpoint):
-    found = Embedder.load(checkpoint).classify_views([noise(1), noise(2, 48, 64)])
-    assert set(found) == {"prefecture"}
-    assert np.allclose(found["prefecture"].sum(axis=1), 1, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "strange", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32)]
-)
-def test_what_is_not_rgb_is_refused(checkpoint, strange):
-    with pytest.raises(ImageError, match=r"RGB uint8"):
-        Embedder.load(checkpoint).embed_views([strange])
+def matrix(table: pd.DataFrame, column: str = "embedding") -> np.ndarray:
+    return np.stack(table[column].to_list())
 
 
 def test_the_table_holds_every_view_and_the_mean_but_never_a_test_picture(checkpoint, shards):
@@ -118,7 +70,7 @@ def test_shards_give_what_their_pixels_give(checkpoint, shards):
     for place, row in enumerate(rows.itertuples()):
         found = table[(table["image_id"] == row.image_id) & (table["view"] == row.view)]["embedding"].iloc[0]
         assert np.allclose(found, embedder.embed_views([pixels[place]])[0], atol=1e-5)
-    views = np.stack(table[(table["image_id"] == "c") & (table["view"] != "mean")]["embedding"].to_list()).mean(axis=0)
+    views = matrix(table[(table["image_id"] == "c") & (table["view"] != "mean")]).mean(axis=0)
     mean = table[(table["image_id"] == "c") & (table["view"] == "mean")]["embedding"].iloc[0]
     assert np.allclose(mean, views / np.linalg.norm(views), atol=1e-5)
 
@@ -134,15 +86,17 @@ def test_an_untrained_model_says_something_else_and_has_another_version(checkpoi
     trained, untrained = (embed_shards(checkpoint, rows, folder, untrained=fresh) for fresh in (False, True))
     again = embed_shards(checkpoint, rows, folder, untrained=True)
     assert set(trained["model_version"]).isdisjoint(untrained["model_version"])
-    assert not np.allclose(np.stack(trained["embedding"].to_list()), np.stack(untrained["embedding"].to_list()), atol=0.1)
-    assert (np.stack(untrained["embedding"].to_list()) == np.stack(again["embedding"].to_list())).all()
+    assert not np.allclose(matrix(trained), matrix(untrained), atol=0.1)
+    assert (matrix(untrained) == matrix(again)).all()
 
 
-def test_a_partition_without_pictures_gives_an_empty_table(checkpoint, shards):
+def test_a_partition_without_pictures_gives_empty_tables(checkpoint, shards, tmp_path):
     rows, folder, _ = shards
-    table = embed_shards(checkpoint, rows.iloc[:0], folder)
-    check_table(IMAGE_EMBEDDINGS, table)
+    check_table(IMAGE_EMBEDDINGS, table := embed_shards(checkpoint, rows.iloc[:0], folder))
     assert len(table) == 0
+    embedded = embed_partition(checkpoint, rows.iloc[:0], folder, scratch=tmp_path, tokens=True)
+    written(embedded, tmp_path)
+    assert [len(each) for each in embedded[:3]] == [0, 0, 0]
 
 
 def test_progress_counts_views(checkpoint, shards):
@@ -152,9 +106,109 @@ def test_progress_counts_views(checkpoint, shards):
     assert (progress.done, progress.total, progress.unit) == (7, 7, "views")
 
 
-def test_a_missing_checkpoint_or_shard_is_named(checkpoint, shards, tmp_path):
+def test_a_missing_checkpoint_or_shard_and_weights_for_another_input_are_named(checkpoint, shards, tmp_path):
     rows, folder, _ = shards
     with pytest.raises(MissingInputError, match=r"best\.pt.*materialise"):
         embed_shards(tmp_path / "best.pt", rows, folder)
     with pytest.raises(MissingInputError, match=r"000\.tar"):
         embed_shards(checkpoint, rows, tmp_path)
+    contents = torch.load(checkpoint, weights_only=True)
+    contents["model_config"]["input_px"] = 64
+    torch.save(contents, tmp_path / "best.pt")
+    with pytest.raises(ModelError, match=r"pos_embed.*materialise `geolocation_model`"):
+        embed_partition(tmp_path / "best.pt", rows, folder, scratch=tmp_path / "s")
+
+
+def test_tokens_come_for_every_view_and_mean_and_the_embeddings_stay_the_same(checkpoint, shards, tmp_path):
+    rows, folder, _ = shards
+    plain = embed_partition(checkpoint, rows, folder, scratch=tmp_path)
+    both = embed_partition(checkpoint, rows, folder, scratch=tmp_path, tokens=True)
+    assert plain.tokens is None
+    pd.testing.assert_frame_equal(plain.embeddings, both.embeddings)
+    check_table(BACKBONE_TOKENS, both.tokens)
+    key = ["image_id", "view", "model_version"]
+    pd.testing.assert_frame_equal(both.tokens[key], both.embeddings[key])
+    assert np.allclose(np.linalg.norm(matrix(both.tokens, "token").astype(np.float32), axis=1), 1, atol=1e-3)
+    views = matrix(both.tokens[(both.tokens["image_id"] == "a") & (both.tokens["view"] != "mean")], "token").astype(np.float32)
+    mean = both.tokens[(both.tokens["image_id"] == "a") & (both.tokens["view"] == "mean")]["token"].iloc[0]
+    assert np.allclose(mean, views.mean(axis=0) / np.linalg.norm(views.mean(axis=0)), atol=1e-3)
+
+
+def test_nothing_is_computed_twice_by_the_same_model_and_code(checkpoint, other_checkpoint, shards, tmp_path):
+    rows, folder, _ = shards
+    first = embed_partition(checkpoint, rows, folder, scratch=tmp_path)
+    former = written(first, tmp_path)
+
+    def again(model=checkpoint, **settings):
+        return embed_partition(model, rows, folder, scratch=tmp_path, former=former, **settings)
+
+    second = again()
+    assert (first.computed, first.taken_over, first.unchanged) == (7, 0, False)
+    assert (second.computed, second.taken_over, second.unchanged) == (0, 7, True)
+    for before, after in ((first.embeddings, second.embeddings), (first.views, second.views)):
+        pd.testing.assert_frame_equal(before, after)
+    assert (again(other_checkpoint).computed, again(code_version="2").computed, again(tokens=True).computed) == (7, 7, 7)
+
+
+def test_tokens_are_taken_over_too(checkpoint, shards, tmp_path):
+    rows, folder, _ = shards
+    first = embed_partition(checkpoint, rows, folder, scratch=tmp_path, tokens=True)
+    second = embed_partition(checkpoint, rows, folder, scratch=tmp_path, tokens=True, former=written(first, tmp_path))
+    assert second.computed == 0
+    pd.testing.assert_frame_equal(first.tokens, second.tokens)
+
+
+def test_changed_and_new_pictures_are_computed_and_vanished_ones_go(checkpoint, town, tmp_path, write_views, noise):
+    rows, folder = town
+    former = written(embed_partition(checkpoint, rows, folder, scratch=tmp_path / "s"), tmp_path)
+    pixels = {f"a{n:03}": [noise(n * 4 + k) for k in range(4)] for n in range(300)}
+    pixels["a007"][2] = noise(9_000)  # another picture under the same id, in the same number of pixels
+    del pixels["a100"], pixels["a299"]
+    pixels["a300"] = [noise(9_001 + k) for k in range(4)]
+    views = [
+        (name, "ENSW"[k], "train", each) for name, four in sorted(pixels.items(), reverse=True) for k, each in enumerate(four)
+    ]
+    (tmp_path / "now").mkdir()
+    now = write_views(tmp_path / "now", views)
+    settled = embed_partition(checkpoint, now, tmp_path / "now", scratch=tmp_path / "s", former=former)
+    full = embed_partition(checkpoint, now, tmp_path / "now", scratch=tmp_path / "s")
+    assert (settled.computed, settled.taken_over, settled.unchanged) == (5, 1191, False)
+    key = ["image_id", "view"]
+    pd.testing.assert_frame_equal(settled.embeddings[key], full.embeddings[key])
+    pd.testing.assert_frame_equal(settled.views, full.views)
+    assert np.abs(matrix(settled.embeddings) - matrix(full.embeddings)).max() < 1e-6
+
+
+class _Fatal(Progress):
+    """Kills its own process as soon as so many views are done."""
+
+    def advance(self, count: int = 1) -> None:
+        super().advance(count)
+        if self.done >= 700:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_in_the_middle(checkpoint, rows, folder, scratch, tokens) -> None:
+    torch.set_num_threads(1)
+    embed_partition(checkpoint, rows, folder, scratch=scratch, chunk_views=256, progress=_Fatal(), tokens=tokens)
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_killed_job_goes_on_where_it_was_to_the_same_bytes(checkpoint, town, tmp_path, tokens):
+    rows, folder = town
+    arguments = (checkpoint, rows, folder, tmp_path / "s", tokens)
+    job = multiprocessing.get_context("fork").Process(target=_die_in_the_middle, args=arguments)
+    job.start()
+    job.join(timeout=60)
+    assert job.exitcode == -signal.SIGKILL
+    assert sum(len(np.load(chunk)["made_from"]) for chunk in (tmp_path / "s").glob("*.npz")) == 768  # three batches
+    progress = Progress()
+    resumed = embed_partition(checkpoint, rows, folder, scratch=tmp_path / "s", tokens=tokens, progress=progress)
+    assert (resumed.computed, resumed.taken_over, progress.done) == (432, 768, 1200)
+    whole = embed_partition(checkpoint, rows, folder, scratch=tmp_path / "t", tokens=tokens)
+    for folder, embedded in ((tmp_path / "1", resumed), (tmp_path / "2", whole)):
+        written(embedded, folder)
+    for file in (tmp_path / "1").iterdir():
+        assert file.read_bytes() == (tmp_path / "2" / file.name).read_bytes()
+    remove_scratch(tmp_path / "s")
+    assert not (tmp_path / "s").exists()

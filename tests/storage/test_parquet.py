@@ -12,7 +12,15 @@ from shapely.geometry import Point
 
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, TableContractError
 from geoloc_pipeline.storage.parquet import read_table, read_tables, write_table
-from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, REJECTED, SAMPLE_POINTS, as_table
+from geoloc_pipeline.tables import (
+    BACKBONE_TOKENS,
+    IMAGE_EMBEDDINGS,
+    REJECTED,
+    SAMPLE_POINTS,
+    TableContract,
+    as_table,
+    empty_table,
+)
 
 
 def points(names: list[str]) -> gpd.GeoDataFrame:
@@ -67,6 +75,22 @@ def test_embeddings_are_stored_as_a_matrix(tmp_path: Path) -> None:
     write_table(IMAGE_EMBEDDINGS, frame, tmp_path / "e.parquet")
     assert str(pq.read_schema(tmp_path / "e.parquet").field("embedding").type) == "fixed_size_list<element: float>[512]"
     assert np.array_equal(np.stack(read_table(IMAGE_EMBEDDINGS, tmp_path / "e.parquet")["embedding"]), vectors)
+
+
+def test_tokens_are_stored_as_a_matrix_of_half_floats_as_wide_as_they_are(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).normal(size=(3, 7)).astype(np.float16)
+    rows = {"image_id": ["a", "b", "c"], "view": ["N"] * 3, "model_version": ["m"] * 3, "token": list(tokens)}
+    write_table(BACKBONE_TOKENS, as_table(BACKBONE_TOKENS, rows), tmp_path / "t.parquet")
+    assert str(pq.read_schema(tmp_path / "t.parquet").field("token").type) == "fixed_size_list<element: halffloat>[7]"
+    found = np.stack(read_table(BACKBONE_TOKENS, tmp_path / "t.parquet")["token"])
+    assert found.dtype == np.float16
+    assert np.array_equal(found, tokens)
+
+
+@pytest.mark.parametrize("contract", [IMAGE_EMBEDDINGS, BACKBONE_TOKENS], ids=lambda contract: contract.name)
+def test_a_table_without_vectors_comes_back_empty(tmp_path: Path, contract: TableContract) -> None:
+    write_table(contract, empty_table(contract), tmp_path / "t.parquet")
+    assert len(read_table(contract, tmp_path / "t.parquet")) == 0
 
 
 def test_no_partitions_make_an_empty_table_and_several_make_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from shapely.geometry import LineString, Point
 from geoloc_pipeline.errors import TableContractError, WrongCrsError
 from geoloc_pipeline.geo.crs import WGS84
 from geoloc_pipeline.tables import (
+    BACKBONE_TOKENS,
     CONTRACTS,
     DATASET_SPLITS,
     IMAGE_EMBEDDINGS,
@@ -92,3 +93,13 @@ def test_a_vector_of_another_length_is_refused() -> None:
     check_table(IMAGE_EMBEDDINGS, as_table(IMAGE_EMBEDDINGS, {**row, "embedding": [np.zeros(512, dtype=np.float32)]}))
     with pytest.raises(TableContractError, match="511"):
         check_table(IMAGE_EMBEDDINGS, as_table(IMAGE_EMBEDDINGS, {**row, "embedding": [np.zeros(511, dtype=np.float32)]}))
+
+
+def test_vectors_of_any_length_are_at_least_of_one() -> None:
+    rows = {"image_id": ["a", "b"], "view": ["N"] * 2, "model_version": ["m"] * 2}
+    for lengths in ((6, 6), (1024, 1024)):
+        token = [np.zeros(length, dtype=np.float16) for length in lengths]
+        check_table(BACKBONE_TOKENS, as_table(BACKBONE_TOKENS, {**rows, "token": token}))
+    token = [np.zeros(length, dtype=np.float16) for length in (6, 7)]
+    with pytest.raises(TableContractError, match=r"lengths? \[6, 7\], expected one length"):
+        check_table(BACKBONE_TOKENS, as_table(BACKBONE_TOKENS, {**rows, "token": token}))

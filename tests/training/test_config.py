@@ -54,11 +54,29 @@ def test_weights_come_from_the_overrides_then_the_preset_then_the_environment_th
         ({"crop_scale": "all"}, "crop_scale.*list of numbers"),
         ({"noise_probability": 2}, "noise_probability.*0 to 1"),
         ({"preset": "best"}, "preset.*no such knob"),
+        ({"augmix": -1}, "augmix.*-1.*0 or more"),
+        ({"smoothing_km": -1.0}, "smoothing_km.*0 or more"),
+        ({"seed": -3}, "seed.*0 or more"),
+        ({"noise_levels": 128}, "noise_levels.*less than 128"),
+        ({"shear_deg": 90.0}, "shear_deg.*less than 90"),
+        ({"views_together": 0}, "views_together.*1 or more"),
+        ({"views_together": 2, "same_place_km": 0.0}, "views_together.*same_place_km"),
+        ({"micro_batch": -1}, "micro_batch.*0 or a multiple"),
+        ({"micro_batch": 3, "views_together": 2}, "micro_batch.*multiple of 2"),
+        ({"micro_batch": 8, "contrastive_symmetric": True}, "micro_batch.*all pictures of a step"),
     ],
 )
 def test_a_wrong_knob_is_named_with_its_value_and_the_cure(overrides: dict, says: str):
     with pytest.raises(SettingError, match=says):
         make_config("demo", overrides)
+
+
+def test_what_differs_from_the_paper_is_told_with_both_values():
+    assert make_config("paper").departures() == {}
+    assert make_config("paper", {"shear_deg": 5}).departures() == {"shear_deg": [15.0, 5.0]}
+    best = make_config("best").departures()
+    assert best["fill"] == ["black", "reflect"]
+    assert "backbone" not in best
 
 
 def test_an_unknown_preset_names_the_known_ones():

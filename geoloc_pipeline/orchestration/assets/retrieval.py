@@ -1,44 +1,92 @@
 """Group `retrieval`: embeddings and the gallery in which a photo's neighbours are looked up."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from geoloc_pipeline.orchestration.assets.labels import training_shards
 from geoloc_pipeline.orchestration.assets.training import geolocation_model
 from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, table_paths, write_tables
 from geoloc_pipeline.orchestration.partitions import prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, TRAINING_SHARDS
+from geoloc_pipeline.tables import BACKBONE_TOKENS, EMBEDDED_VIEWS, IMAGE_EMBEDDINGS, TRAINING_SHARDS
+
+if TYPE_CHECKING:
+    from geoloc_pipeline.retrieval.embed import Embedded
+
+
+_EMBEDDING_VERSION = "1"
+"""Code version of `image_embeddings`: when it is raised, no vector of before is taken over."""
+
+
+class TokensConfig(dg.Config):
+    """What is written beside the embeddings."""
+
+    tokens: bool = Field(default=False, description="write the backbone's output of every view as well: backbone_tokens")
 
 
 @dg.asset(
     partitions_def=prefectures,
     deps=[training_shards, geolocation_model],
     pool="gpu",
-    **sheet(IMAGE_EMBEDDINGS, group="retrieval", kinds={"pytorch"}),
+    **sheet(IMAGE_EMBEDDINGS, group="retrieval", kinds={"pytorch"}, code_version=_EMBEDDING_VERSION),
 )
-def image_embeddings(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def image_embeddings(context: dg.AssetExecutionContext, config: TokensConfig, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Embeddings of the train and val pictures of one prefecture: every view, and the mean of a panorama's views.
 
-    From: training_shards, geolocation_model. Never of test pictures. Takes: seconds in the demo, 5 minutes on one H200 for all
-    of Japan. Paper §3.3.
+    From: training_shards, geolocation_model. Never of test pictures. A killed job goes on where it was; a view that the
+    same model has embedded is not embedded again. With `tokens`, the backbone's outputs too: tables/backbone_tokens; they go
+    when a job without `tokens` finds other views or another model. Takes: seconds in the demo, half an hour on one H200 for the
+    3.4 million views of all of Japan. Paper §3.3.
     """
-    from geoloc_pipeline.orchestration.previews import draw_scatter
-    from geoloc_pipeline.retrieval.embed import embed_shards
+    from geoloc_pipeline.retrieval.embed import embed_partition
+    from geoloc_pipeline.retrieval.finished import Former
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
     step = Step(context, pipeline, "image_embeddings", key)
 
     def build() -> Made:
-        shards = read_table(TRAINING_SHARDS, home.table("training_shards", key))
-        embeddings = embed_shards(home.checkpoint(), shards, home.images("training_shards", key), progress=step.progress)
-        made = write_tables(step, {IMAGE_EMBEDDINGS: embeddings}, images=int(embeddings["image_id"].nunique()))
-        made.preview = draw_scatter(embeddings[embeddings["view"].isin(("mean", "photo"))])
-        return made
+        embedded = embed_partition(
+            home.checkpoint(),
+            read_table(TRAINING_SHARDS, home.table("training_shards", key)),
+            home.images("training_shards", key),
+            scratch=home.embedding_scratch(key),
+            former=Former(*(home.table(name, key) for name in ("image_embeddings", "backbone_tokens", "embedded_views"))),
+            tokens=config.tokens,
+            code_version=_EMBEDDING_VERSION,
+            progress=step.progress,
+        )
+        context.log.info("%d views embedded, %d taken over from before", embedded.computed, embedded.taken_over)
+        return _write_embedded(step, embedded)
 
-    return step.run(step.upstream("training_shards", key) | step.upstream("geolocation_model"), build)
+    inputs = step.upstream("training_shards", key) | step.upstream("geolocation_model")
+    return step.run(inputs | ({"tokens": "yes"} if config.tokens else {}), build)
+
+
+def _write_embedded(step: Step, embedded: "Embedded") -> Made:
+    """Write what a job has made; whatever moment it is killed at, the next one takes over nothing wrong."""
+    from geoloc_pipeline.orchestration.previews import draw_scatter
+    from geoloc_pipeline.retrieval.finished import remove_scratch
+
+    home, key = step.pipeline.home, step.partition
+    home.table("embedded_views", key).unlink(missing_ok=True)  # nothing is taken over from tables in the making
+    if embedded.tokens is None and not embedded.unchanged:
+        home.table("backbone_tokens", key).unlink(missing_ok=True)  # of other views or another model
+    tables = {IMAGE_EMBEDDINGS: embedded.embeddings, BACKBONE_TOKENS: embedded.tokens, EMBEDDED_VIEWS: embedded.views}
+    made = write_tables(
+        step,
+        {contract: table for contract, table in tables.items() if table is not None},
+        images=int(embedded.embeddings["image_id"].nunique()),
+        computed=embedded.computed,
+        taken_over=embedded.taken_over,
+    )
+    made.files, made.bulk = made.files[:1], made.files[1:]  # the gallery is not built anew because tokens were asked for
+    made.preview = draw_scatter(embedded.embeddings[embedded.embeddings["view"].isin(("mean", "photo"))])
+    remove_scratch(home.embedding_scratch(key))
+    return made
 
 
 @dg.asset(

@@ -1,10 +1,12 @@
 """Group `training`: the model."""
 
+import base64
+import io
 import json
 import os
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -13,15 +15,34 @@ from geoloc_pipeline.errors import ModelError
 from geoloc_pipeline.orchestration.assets.labels import label_vocabulary, training_shards
 from geoloc_pipeline.orchestration.io import OWNERS, Made, Step, table_paths
 from geoloc_pipeline.orchestration.resources import Pipeline
+from geoloc_pipeline.orchestration.trainer import Launch, figures, run_trainer
 from geoloc_pipeline.storage.atomic import write_text
+from geoloc_pipeline.storage.layout import Home
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from geoloc_pipeline.training.config import TrainingRun
 
 
 class TrainingRunConfig(dg.Config):
-    """How the model is trained; empty values take the profile's."""
+    """How the model is trained, and where; empty values take the profile's and this machine's."""
 
     preset: str = Field(default="", description="paper, best or demo")
     processes: int = Field(default=0, description="training processes, one per GPU")
     overrides: dict[str, Any] = Field(default_factory=dict, description="fields of TrainingConfig that differ from the preset")
+    tensorboard: bool = Field(default=False, description="also write curves for TensorBoard (models/training_run.tensorboard)")
+    launch: list[str] = Field(
+        default_factory=list,
+        description='command that runs the trainer elsewhere, such as ["srun", "--nodes=2", "--ntasks-per-node=1"] or '
+        '["ssh", "-tt", "gpu-node"]; the home must be mounted there under the same path',
+    )
+    torchrun: list[str] = Field(
+        default_factory=list,
+        description="torchrun's own arguments in place of --standalone --nproc-per-node=N, such as "
+        '["--nnodes=2", "--nproc-per-node=8", "--rdzv-backend=c10d", "--rdzv-endpoint=node1:29500"]',
+    )
+    python: str = Field(default="", description="interpreter where the trainer runs; empty: this one")
 
 
 @dg.asset(
@@ -29,24 +50,19 @@ class TrainingRunConfig(dg.Config):
     group_name="training",
     kinds={"pytorch", "timm"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     pool="gpu",
 )
 def geolocation_model(
-    context: dg.AssetExecutionContext,
-    pipeline: Pipeline,
-    config: TrainingRunConfig,
-    trainer: dg.PipesSubprocessClient,
+    context: dg.AssetExecutionContext, pipeline: Pipeline, config: TrainingRunConfig
 ) -> dg.MaterializeResult[None]:
     """The trained model: a ViT image encoder, five heads, and the GeoCLIP location encoder that taught it distances.
 
     From: label_vocabulary, training_shards. Trained by `torchrun -m geoloc_pipeline.training`, which reports every
-    epoch here and writes metrics.jsonl; a run that was stopped goes on from its last epoch. The checkpoint holds the
-    whole configuration, the vocabulary and the data versions. Takes: about a minute in the demo, half a day on one
-    H200 for all of Japan. Paper §3.2.
+    epoch here as an observation; a run that was stopped, or one of whose processes died, goes on from its last checkpoint.
+    The checkpoint holds the whole configuration, the vocabulary and the data versions; beside it stands the export that needs
+    no training code. Takes: about a minute in the demo, half a day on one H200 for all of Japan. Paper §3.2.
     """
-    from geoloc_pipeline.orchestration.previews import draw_curves
-
     home, settings = pipeline.home, pipeline.settings
     step = Step(context, pipeline, "geolocation_model")
     artefacts = step.upstream("label_vocabulary") | step.upstream_partitions("training_shards")
@@ -55,52 +71,104 @@ def geolocation_model(
     inputs = artefacts | {"preset": preset, "overrides": overrides, "processes": processes}
 
     def build() -> Made:
-        paths = table_paths(pipeline, "training_shards", artefacts)
+        from geoloc_pipeline.training.config import read_run
+
+        shards, told_at = table_paths(pipeline, "training_shards", artefacts), home.training_run()
         told = {
             "preset": preset,
             "overrides": overrides,
             "vocabulary": str(home.table("label_vocabulary")),
-            "shards": [[str(path), str(home.images("training_shards", path.stem))] for path in paths],
+            "shards": [[str(path), str(home.images("training_shards", path.stem))] for path in shards],
             "output": str(home.model()),
             "data_versions": artefacts,
             "progress": str(home.progress("geolocation_model")),
+            "tensorboard": str(told_at.with_suffix(".tensorboard")) if config.tensorboard else None,
         }
-        told_at = home.training_run()
         write_text(told_at, json.dumps(told, indent=1))
-        _train(context, trainer, told_at, processes=processes)
-        best = home.checkpoint()
-        if not best.is_file():
-            raise ModelError(
-                what=str(best), reason="training ended without a checkpoint", cure="read the run's log and run again"
-            )
-        history = read_history(home.training_metrics())
-        made = Made(files=[best], facts=_facts(history))
-        made.preview = draw_curves(history, ("train_loss", "val_loss"))
-        return made
+        run = read_run(told_at, backbone_weights=os.environ.get("GEOLOC_BACKBONE_WEIGHTS", ""))  # tells mistakes at once
+        launch = Launch(processes, prefix=tuple(config.launch), torchrun=tuple(config.torchrun), python=config.python)
+        run_trainer(context, told_at, launch)
+        return _made(home, run)
 
     return step.run(inputs, build)
 
 
-def _train(context: dg.AssetExecutionContext, trainer: dg.PipesSubprocessClient, told_at: Path, *, processes: int) -> None:
-    """Start the trainer and wait for it; Terminate in the UI reaches it, and it keeps its last epoch."""
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    trainer.run(
-        context=context,
-        command=[sys.executable, *launch, "-m", "geoloc_pipeline.training", "--config", str(told_at)],
-        env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+def _made(home: Home, run: "TrainingRun") -> Made:
+    """Return what a finished run has left: the checkpoint, its export, its figures and its pictures.
+
+    Raises:
+        ModelError: It has left no checkpoint.
+    """
+    from geoloc_pipeline.model.export import export_geolocator
+
+    best = home.checkpoint()
+    if not best.is_file():
+        raise ModelError(what=str(best), reason="training ended without a checkpoint", cure="read the run's log and run again")
+    history = read_history(home.training_metrics())
+    sources = training_sources(home, [part.table for part in run.shards])
+    exported = export_geolocator(best, home.model_export(), sources=sources, history=history)
+    # The export adds nothing to what the checkpoint says: whatever is made from the model hangs on the checkpoint's hash alone.
+    return Made(files=[best], bulk=exported, facts=_facts(history), preview=_pictures(history, run))
+
+
+def _pictures(history: Sequence[Mapping[str, Any]], run: "TrainingRun") -> str:
+    """Return the curves and the augmentation (paper figs. 6 and 5) as Markdown."""
+    from PIL import Image
+
+    from geoloc_pipeline.orchestration.previews import draw_curves
+    from geoloc_pipeline.training.preview import preview_run
+
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(preview_run(run, rows=4, columns=6, longest_px=480))) as augmented:
+        augmented.convert("RGB").save(small, "JPEG", quality=75)  # as PNG, noise would fill the event log
+    told = [
+        ("Losses by epoch; a point marks the epoch that was kept.", "png", draw_curves(history) or b""),
+        ("What the network sees: each row is a training view, as it is and augmented.", "jpeg", small.getvalue()),
+    ]
+    return "\n\n".join(f"{words}\n\n![]({_embedded(kind, data)})" for words, kind, data in told if data)
+
+
+def _embedded(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def training_sources(home: Home, shards: Sequence[Path]) -> "pd.DataFrame":
+    """Return where the training pictures come from, for the model's licence and attribution summary.
+
+    Args:
+        home: Where the image tables are.
+        shards: Tables of the training shards.
+
+    Returns:
+        One row per source and licence, sorted: `source`, `licence`, `n_pictures`, `n_authors` (whom to name, each once).
+        Pictures that no image table knows any more stand as `unknown`.
+    """
+    import pandas as pd
+
+    learned = pd.concat([pd.read_parquet(path, columns=["image_id", "split"]) for path in shards], ignore_index=True)
+    learned = learned.loc[learned["split"] == "train", ["image_id"]].drop_duplicates()
+    columns = ["image_id", "source", "licence", "attribution"]
+    paths = [*home.tables("street_view_images"), *home.tables("photo_collections")]
+    tables = [pd.read_parquet(path, columns=columns) for path in paths]
+    known = pd.concat([pd.DataFrame(columns=columns, dtype="str"), *tables], ignore_index=True).drop_duplicates("image_id")
+    found = learned.merge(known, on="image_id", how="left").fillna({"source": "unknown", "licence": "unknown"})
+    counted = found.groupby(["source", "licence"], as_index=False).agg(
+        n_pictures=("image_id", "size"), n_authors=("attribution", "nunique")
     )
+    return counted.sort_values(["source", "licence"], ignore_index=True)
 
 
-def read_history(metrics: Path) -> list[dict[str, float]]:
+def read_history(metrics: Path) -> list[dict[str, Any]]:
     """Return the epochs of a training run, one dictionary each; empty when it has not told any."""
     if not metrics.is_file():
         return []
     return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _facts(history: list[dict[str, float]]) -> dict[str, Any]:
+def _facts(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the numbers of the best epoch, for the UI."""
     if not history:
         return {}
-    best = min(history, key=lambda row: row.get("val_loss", float("inf")))
-    return {"epochs": len(history), **{name: round(value, 4) for name, value in best.items() if isinstance(value, int | float)}}
+    best = figures(min(history, key=lambda row: row.get("val_loss", -row["epoch"])))
+    told = {name: round(value, 4) for name, value in best.items() if name != "epoch"}
+    return {"epochs": len(history), "best_epoch": best["epoch"], **told}
