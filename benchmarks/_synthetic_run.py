@@ -20,7 +20,7 @@ from geoloc_pipeline.model.vocabulary import CODE_COLUMNS
 from geoloc_pipeline.storage.parquet import write_table
 from geoloc_pipeline.storage.shards import write_shard
 from geoloc_pipeline.tables import LABEL_VOCABULARY, TASKS, TRAINING_SHARDS, as_table
-from geoloc_pipeline.training.config import ShardTable, TrainingRun
+from geoloc_pipeline.training.run import ShardTable, TrainingRun
 
 CLASSES = {
     "japan": {"prefecture": 47, "municipality": 1_900, "town": 30_000, "road": 20_000, "landmark": 3_000},

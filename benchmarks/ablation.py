@@ -100,10 +100,11 @@ def learn_and_judge(task: tuple[str, str, dict[str, Any], int, str, str]) -> dic
     from geoloc_pipeline.storage.layout import Home
     from geoloc_pipeline.storage.receipts import fingerprint_of
     from geoloc_pipeline.training.checkpoint import BEST
-    from geoloc_pipeline.training.config import ShardTable, TrainingRun, make_config
+    from geoloc_pipeline.training.config import make_config
     from geoloc_pipeline.training.loop import train
     from geoloc_pipeline.training.ranks import Ranks
     from geoloc_pipeline.training.report import Reporter
+    from geoloc_pipeline.training.run import ShardTable, TrainingRun
 
     torch.set_num_threads(1)
     config = make_config(preset, {**overrides, "seed": seed})

@@ -18,10 +18,10 @@ import torch
 from geoloc_pipeline.errors import GeolocError
 from geoloc_pipeline.model.backbone import WEIGHTS_VARIABLE
 from geoloc_pipeline.storage.lifeline import end_with_ancestor
-from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.loop import train
 from geoloc_pipeline.training.ranks import joined_ranks
 from geoloc_pipeline.training.report import reporting
+from geoloc_pipeline.training.run import read_run
 
 _log = logging.getLogger("geoloc_pipeline.training")
 _ASKED_TO_STOP = 143  # what a shell says of a program that SIGTERM ended

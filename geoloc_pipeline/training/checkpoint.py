@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from geoloc_pipeline.model.geolocator import Geolocator
     from geoloc_pipeline.model.queue import PlaceQueue
-    from geoloc_pipeline.training.config import TrainingRun
     from geoloc_pipeline.training.material import Data
+    from geoloc_pipeline.training.run import TrainingRun
 
 BEST, LAST, METRICS, CONFIG, PREVIOUS = "best.pt", "last.pt", "metrics.jsonl", "config.json", "previous"
 STEPS, DIVERGED = "steps.jsonl", "diverged.json"

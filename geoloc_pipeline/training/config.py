@@ -1,4 +1,4 @@
-"""What a training run is told: presets, overrides, and the file that carries them.
+"""The knobs of a training run, and the presets that set them.
 
 Every open point of the paper (DESIGN §7) is a field with the paper's sentence beside it; `paper` is the reading that we hold
 for the likeliest, `best` what we hold for better, `demo` what two CPU cores can do in a minute.
@@ -7,12 +7,10 @@ for the likeliest, `best` what we hold for better, `demo` what two CPU cores can
 from __future__ import annotations
 
 import dataclasses
-import json
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError
+from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.model.backbone import PAPER_BACKBONE
 from geoloc_pipeline.model.location_encoder import SIGMAS
 
@@ -236,44 +234,6 @@ PRESETS: dict[str, TrainingConfig] = {
 }
 
 
-@dataclass(frozen=True)
-class ShardTable:
-    """One partition of `training_shards`.
-
-    Attributes:
-        table: Its Parquet file.
-        folder: Of its tar shards.
-    """
-
-    table: Path
-    folder: Path
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """One run: what to learn, from what, and where to.
-
-    Attributes:
-        config: The knobs.
-        vocabulary: Parquet file of `label_vocabulary`.
-        shards: Partitions to learn from.
-        output: Folder of `best.pt`, `last.pt`, `metrics.jsonl` and `config.json`.
-        data_versions: What the data are, by asset; kept in the checkpoint.
-        progress: File in which the run tells how far it is; None: nowhere.
-        report_to: Asset key for Dagster Pipes, when a program reports more than one; empty: the only one.
-        tensorboard: Folder for TensorBoard; None: nothing is written for it.
-    """
-
-    config: TrainingConfig
-    vocabulary: Path
-    shards: tuple[ShardTable, ...]
-    output: Path
-    data_versions: Mapping[str, str] = field(default_factory=dict)
-    progress: Path | None = None
-    report_to: str = ""
-    tensorboard: Path | None = None
-
-
 def make_config(preset: str, overrides: Mapping[str, Any] | None = None, *, backbone_weights: str = "") -> TrainingConfig:
     """Return a preset with some knobs turned.
 
@@ -320,47 +280,3 @@ def _of_kind(setting: str, value: Any, kind: Any) -> Any:
     if not fits:
         raise SettingError(setting=setting, value=value, cure=f"give {wanted}")
     return value
-
-
-def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
-    """Return the run that a JSON file describes.
-
-    Args:
-        path: An object with `preset`, `overrides`, `vocabulary`, `shards` (pairs of table and folder), `output`, and
-            optionally `data_versions`, `progress`, `report_to`, `tensorboard`.
-        backbone_weights: What $GEOLOC_BACKBONE_WEIGHTS says.
-
-    Returns:
-        The run; relative paths are relative to the current folder.
-
-    Raises:
-        MissingInputError: There is no such file.
-        BadSourceFileError: It is not JSON, or a key is missing or unknown.
-    """
-    if not path.is_file():
-        raise MissingInputError(what="the training configuration", path=path, cure="give the path of a JSON file to --config")
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadSourceFileError(path=path, reason=f"not JSON ({error})", cure="write it again") from error
-    needed, known = (
-        {"preset", "vocabulary", "shards", "output"},
-        {"overrides", "data_versions", "progress", "report_to", "tensorboard"},
-    )
-    if not isinstance(told, dict) or (missing := sorted(needed - set(told))) or (strange := sorted(set(told) - needed - known)):
-        faults = (
-            "not an object"
-            if not isinstance(told, dict)
-            else f"keys missing: {missing}, unknown: {strange if not missing else []}"
-        )
-        raise BadSourceFileError(path=path, reason=faults, cure=f"give {sorted(needed)} and, if wanted, {sorted(known)}")
-    return TrainingRun(
-        config=make_config(told["preset"], told.get("overrides"), backbone_weights=backbone_weights),
-        vocabulary=Path(told["vocabulary"]),
-        shards=tuple(ShardTable(table=Path(table), folder=Path(folder)) for table, folder in told["shards"]),
-        output=Path(told["output"]),
-        data_versions=dict(told.get("data_versions") or {}),
-        progress=Path(told["progress"]) if told.get("progress") else None,
-        report_to=told.get("report_to") or "",
-        tensorboard=Path(told["tensorboard"]) if told.get("tensorboard") else None,
-    )

@@ -21,9 +21,10 @@ from geoloc_pipeline.training.objective import Objective
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from geoloc_pipeline.training.config import TrainingConfig, TrainingRun
+    from geoloc_pipeline.training.config import TrainingConfig
     from geoloc_pipeline.training.ranks import Ranks
     from geoloc_pipeline.training.report import Reporter
+    from geoloc_pipeline.training.run import TrainingRun
 
 
 @dataclass

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from geoloc_pipeline.training.config import TrainingRun
     from geoloc_pipeline.training.ranks import Ranks
     from geoloc_pipeline.training.report import Reporter
+    from geoloc_pipeline.training.run import TrainingRun
 
 _PICTURES_TOLD = 8  # of a batch that went wrong; the others stand in a file
 

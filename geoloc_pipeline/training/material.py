@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geoloc_pipeline.training.config import ShardTable, TrainingConfig
+    from geoloc_pipeline.training.config import TrainingConfig
+    from geoloc_pipeline.training.run import ShardTable
 
 
 class Data(NamedTuple):

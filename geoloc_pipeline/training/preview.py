@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geoloc_pipeline.training.config import TrainingConfig, TrainingRun
+    from geoloc_pipeline.training.config import TrainingConfig
+    from geoloc_pipeline.training.run import TrainingRun
 
 _GAP_PX = 2
 _WHITE = 255

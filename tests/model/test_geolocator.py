@@ -40,6 +40,19 @@ def test_the_searched_vector_is_the_direction_of_what_the_heads_read():
     assert torch.allclose(model.embed(pixels), torch.nn.functional.normalize(model(pixels).embedding, dim=1), atol=1e-6)
 
 
+def test_one_pass_gives_the_embedding_and_the_backbones_output_at_unit_length_in_fp32_under_autocast_too():
+    model, pixels = Geolocator(SMALL).eval(), torch.randn(3, 3, 32, 32)
+    embedding, token = model.embed_with_tokens(pixels)
+    assert torch.equal(embedding, model.embed(pixels))
+    assert torch.allclose(token, torch.nn.functional.normalize(model.backbone(pixels), dim=1), atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        halves = model.embed_with_tokens(pixels)
+    for half, exact in zip(halves, (embedding, token), strict=True):
+        assert half.dtype == torch.float32
+        assert torch.allclose(half.norm(dim=1), torch.ones(3), atol=1e-6)
+        assert ((half * exact).sum(dim=1) > 0.999).all()
+
+
 def test_the_temperature_starts_at_0_07_and_is_bounded():
     model = Geolocator(SMALL)
     assert abs(float(model.scale().detach()) - 1 / 0.07) < 1e-4

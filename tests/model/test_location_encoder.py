@@ -54,6 +54,29 @@ def test_autocast_to_bfloat16_changes_the_direction_by_less_than_a_ten_thousandt
     assert len(torch.unique(rough, dim=0)) == len(places)
 
 
+def as_tf32(values: torch.Tensor) -> torch.Tensor:
+    """Return float32 numbers with the ten bits after the point that a TF32 product reads of them."""
+    bits = values.detach().contiguous().view(torch.int32)
+    return ((bits + 0x0FFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize("name", ["paper", "best"])
+def test_tf32_products_change_the_direction_by_less_than_a_ten_thousandth(name: str):
+    torch.manual_seed(0)
+    encoder, places = LocationEncoder(SIGMAS[name], width=128), japan(500)
+    exact = LocationEncoder(SIGMAS[name], width=128).double()
+    exact.load_state_dict(encoder.state_dict())
+    for layer in encoder.modules():
+        if isinstance(layer, torch.nn.Linear):  # every matrix product there is; phases are formed element by element
+            layer.weight.data = as_tf32(layer.weight)
+            layer.register_forward_pre_hook(lambda _, inputs: (as_tf32(inputs[0]),))
+    with torch.no_grad():
+        rough = encoder(places)
+        assert not torch.equal(rough, exact.float()(places))
+        exact.double()
+        assert torch.cosine_similarity(rough.double(), exact(places.double())).min() > 0.9999
+
+
 def test_phases_keep_their_digits_under_autocast_even_for_the_finest_scale():
     torch.manual_seed(0)
     features, plane = FourierFeatures(4096.0), equal_earth(japan(300))

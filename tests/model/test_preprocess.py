@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from geoloc_pipeline.errors import ImageError
+from geoloc_pipeline.errors import ImageError, SettingError
 from geoloc_pipeline.model.preprocess import (
     MOST_SQUARES,
     Preprocessing,
@@ -95,3 +101,91 @@ def test_channels_come_out_red_first():
 def test_bytes_that_are_no_picture_are_named(data: bytes):
     with pytest.raises(ImageError, match=r"train-000\.tar at 512"):
         decode_view(data, name="train-000.tar at 512")
+
+
+@pytest.mark.parametrize(("from_px", "to_px"), [(448, 224), (640, 448), (448, 64), (64, 224), (33, 32), (7, 50), (1, 8)])
+@pytest.mark.parametrize(
+    ("interpolation", "theirs"), [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)]
+)
+def test_a_picture_is_resized_as_pillow_resizes_it(from_px: int, to_px: int, interpolation: str, theirs: Image.Resampling):
+    pixels = noise(from_px, from_px)
+    expected = np.asarray(Image.fromarray(pixels).resize((to_px, to_px), theirs))
+    ours = resize_square(pixels, to_px, interpolation=interpolation)
+    assert (ours.dtype, ours.shape, ours.flags["C_CONTIGUOUS"]) == (np.uint8, (to_px, to_px, 3), True)
+    off = np.abs(ours.astype(int) - expected)
+    assert off.max() <= (1 if to_px < from_px else 2)  # where it grows, both round once more
+    assert (off > 1).mean() < 1e-3
+
+
+def test_the_two_interpolations_differ():
+    pixels = noise(64, 64)
+    squares = [
+        Preprocessing(input_px=32, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation=how).squares(pixels)[0]
+        for how in ("bilinear", "bicubic")
+    ]
+    assert np.abs(squares[0].astype(int) - squares[1]).max() > 1
+    assert (squares[1] == resize_square(pixels, 32)).all()
+
+
+def test_a_cut_out_of_a_read_only_picture_can_be_resized():
+    photo = noise(60, 80)
+    expected = resize_square(np.ascontiguousarray(photo[:, 20:]), 32)
+    photo.flags.writeable = False
+    assert (resize_square(cut_square(photo, 1), 32) == expected).all()
+
+
+def test_threads_side_by_side_resize_as_one_does():
+    pictures = [noise(200 + number, 200 + number) for number in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda picture: resize_square(picture, 96), pictures))
+    assert all((a == resize_square(b, 96)).all() for a, b in zip(together, pictures, strict=True))
+
+
+def test_an_interpolation_that_we_cannot_do_is_named_with_the_cure():
+    with pytest.raises(SettingError, match=r"interpolation is 'lanczos'.*bilinear, bicubic"):
+        Preprocessing(input_px=32, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="lanczos")
+
+
+@given(
+    mean=st.tuples(*[st.floats(0.0, 1.0)] * 3),
+    std=st.tuples(*[st.floats(0.1, 1.0)] * 3),
+    value=st.integers(0, 255),
+)
+def test_normalising_is_what_it_says(mean: tuple[float, ...], std: tuple[float, ...], value: int):
+    found = Preprocessing(input_px=2, mean=mean, std=std).normalise(torch.full((1, 3, 2, 2), value, dtype=torch.uint8))
+    expected = (value / 255 - np.array(mean)) / np.array(std)
+    assert np.allclose(found[0, :, 0, 0].numpy(), expected, atol=1e-4)
+
+
+def test_normalising_under_inference_leaves_gradients_possible_later():
+    preprocessing = Preprocessing(input_px=2, mean=(0.123, 0.4, 0.5), std=(0.3, 0.2, 0.321))
+    pixels = torch.rand(1, 3, 2, 2) * 255
+    with torch.inference_mode():
+        first = preprocessing.normalise(pixels)
+    learned = pixels.clone().requires_grad_()
+    second = preprocessing.normalise(learned)
+    second.sum().backward()
+    assert learned.grad is not None
+    assert torch.equal(first, second.detach())
+
+
+@pytest.mark.skipif("AVX2" not in torch.backends.cpu.get_cpu_capability().replace("512", "2"), reason="torch's byte kernels")
+def test_a_decoding_thread_resizes_without_threads_of_its_own():
+    program = """
+import os, numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from geoloc_pipeline.model.preprocess import resize_square
+import torch
+torch.set_num_threads(4)
+pixels = np.zeros((640, 640, 3), dtype=np.uint8)
+count = lambda: len(os.listdir("/proc/self/task"))
+with ThreadPoolExecutor(1) as pool:
+    before = pool.submit(count).result()
+    pool.submit(resize_square, pixels, 448).result()
+    after = count()
+    pool.submit(lambda: torch.rand(2000, 2000).add_(1).sum()).result()
+    print(after - before, count() > before)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "4"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["0", "True"], done.stderr  # True: others do, so the count can see them

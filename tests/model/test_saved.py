@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from geoloc_pipeline.errors import MissingInputError, ModelError
 from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
@@ -77,13 +79,72 @@ def test_a_missing_checkpoint_says_what_to_materialise(tmp_path):
         read_checkpoint(tmp_path / "best.pt")
 
 
-@pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
-def test_a_truncated_checkpoint_is_named(checkpoint, keep: float):
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0.0, 1.0, exclude_max=True))
+def test_a_checkpoint_cut_anywhere_is_named_with_the_cure(checkpoint, share: float):
     path, _ = checkpoint
     data = path.read_bytes()
-    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    with pytest.raises(ModelError, match=r"best\.pt.*materialise"):
-        read_checkpoint(path)
+    half = path.with_name("half.pt")
+    half.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ModelError, match=r"half\.pt.*materialise"):
+        load_geolocator(half)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start=st.floats(0.0, 1.0), length=st.integers(1, 5000))
+def test_a_checkpoint_with_a_hole_is_read_as_it_was_or_refused(checkpoint, start: float, length: int):
+    path, model = checkpoint
+    data = bytearray(path.read_bytes())
+    first = int(start * len(data))
+    data[first : first + length] = bytes(len(data[first : first + length]))
+    holed = path.with_name("holed.pt")
+    holed.write_bytes(data)
+    try:
+        saved = load_geolocator(holed)
+    except ModelError as error:
+        assert "materialise" in str(error)
+    else:
+        assert saved.model_version == weights_hash(model.state_dict())
+
+
+@pytest.mark.parametrize("found", [FORMAT + 1, 0, "new", None])
+def test_a_checkpoint_of_another_format_is_refused(checkpoint, found: object):
+    path, _ = checkpoint
+    torch.save({**torch.load(path, weights_only=True), "format": found}, path)
+    with pytest.raises(ModelError, match=rf"best\.pt: has format {found!r}, this version reads {FORMAT}; .*materialise"):
+        load_geolocator(path)
+
+
+@pytest.mark.parametrize("codes", [0, 1, 3])
+def test_a_vocabulary_that_does_not_fit_the_heads_names_the_task_and_both_counts(checkpoint, codes: int):
+    path, _ = checkpoint
+    contents = torch.load(path, weights_only=True)
+    classes = {"codes": list("abc")[:codes], "names": [""] * codes, "n_train": [1] * codes, "weights": [1.0] * codes}
+    contents["vocabulary"]["prefecture"] = classes
+    torch.save(contents, path)
+    with pytest.raises(
+        ModelError, match=rf"task prefecture: its vocabulary names {codes} classes, its head has 2; .*materialise"
+    ):
+        load_geolocator(path)
+
+
+def test_a_vocabulary_for_a_head_that_is_not_there_is_refused(checkpoint):
+    path, _ = checkpoint
+    contents = torch.load(path, weights_only=True)
+    contents["vocabulary"]["town"] = contents["vocabulary"]["prefecture"]
+    torch.save(contents, path)
+    with pytest.raises(ModelError, match=r"task town: its vocabulary names 2 classes, its head has 0"):
+        load_geolocator(path)
+
+
+@pytest.mark.parametrize("lacking", ["model", "model_config", "vocabulary"])
+def test_a_checkpoint_that_lacks_a_part_is_refused(checkpoint, lacking: str):
+    path, _ = checkpoint
+    contents = torch.load(path, weights_only=True)
+    del contents[lacking]
+    torch.save(contents, path)
+    with pytest.raises(ModelError, match=rf"lacks or garbles '{lacking}'.*materialise"):
+        load_geolocator(path)
 
 
 def test_a_file_of_something_else_is_no_checkpoint(tmp_path):

@@ -25,10 +25,10 @@ from geoloc_pipeline.storage.shards import write_shard
 from geoloc_pipeline.tables import LABEL_VOCABULARY, TRAINING_SHARDS, as_table
 from geoloc_pipeline.training.__main__ import main
 from geoloc_pipeline.training.checkpoint import Position
-from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.loop import train
 from geoloc_pipeline.training.ranks import Ranks
 from geoloc_pipeline.training.report import Reporter
+from geoloc_pipeline.training.run import read_run
 
 MUNICIPALITIES = {"01101": (43.06, 141.35), "01202": (41.77, 140.73), "13101": (35.69, 139.75), "13104": (35.69, 139.70)}
 SIDE_PX = 48

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from geoloc_pipeline.training.checkpoint import BEST, LAST, PREVIOUS, find_last, git_commit, run_fingerprint
-from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.material import read_data
+from geoloc_pipeline.training.run import read_run
 
 
 @pytest.fixture

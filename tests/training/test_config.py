@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError
-from geoloc_pipeline.training.config import PRESETS, make_config, read_run
+from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.training.config import PRESETS, make_config
 
 
 def test_the_paper_preset_says_what_the_paper_says():
@@ -82,24 +82,3 @@ def test_what_differs_from_the_paper_is_told_with_both_values():
 def test_an_unknown_preset_names_the_known_ones():
     with pytest.raises(SettingError, match="paper, best, demo"):
         make_config("fast")
-
-
-def test_a_run_is_read_whole(country):
-    run = read_run(country.config(max_epochs=2))
-    assert run.config.max_epochs == 2
-    assert [shard.folder.name for shard in run.shards] == ["13", "01"]
-    assert run.data_versions == {"training_shards": "v1"}
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(MissingInputError, match=r"nowhere\.json.*--config"):
-        read_run(tmp_path / "nowhere.json")
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"preset": "demo"}', '{"preset": "demo", "vocabulary": "", "shards": [], "output": "", "epochs": 3}']
-)
-def test_a_file_that_is_no_run_is_named(tmp_path, text: str):
-    (tmp_path / "run.json").write_text(text)
-    with pytest.raises(BadSourceFileError, match=r"run\.json"):
-        read_run(tmp_path / "run.json")

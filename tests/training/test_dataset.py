@@ -17,11 +17,11 @@ from geoloc_pipeline.model.preprocess import Preprocessing, decode_view
 from geoloc_pipeline.storage.parquet import read_table, write_table
 from geoloc_pipeline.storage.shards import read_member, write_shard
 from geoloc_pipeline.tables import LABEL_IGNORED, TRAINING_SHARDS
-from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.dataset import Batch, Squares, batches
 from geoloc_pipeline.training.material import read_data
 from geoloc_pipeline.training.order import epoch_order
 from geoloc_pipeline.training.ranks import Ranks
+from geoloc_pipeline.training.run import read_run
 
 ALONE = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
 

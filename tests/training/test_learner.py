@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from geoloc_pipeline.errors import ModelError, SettingError
-from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.learner import align_buffers, prepare
 from geoloc_pipeline.training.ranks import Ranks
 from geoloc_pipeline.training.report import Reporter
+from geoloc_pipeline.training.run import read_run
 
 ALONE = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
 

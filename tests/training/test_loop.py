@@ -16,12 +16,12 @@ from geoloc_pipeline.storage.parquet import read_table, write_table
 from geoloc_pipeline.storage.progress import Progress, read_progress
 from geoloc_pipeline.storage.shards import write_shard
 from geoloc_pipeline.tables import TRAINING_SHARDS
-from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.loop import train
 from geoloc_pipeline.training.material import read_data
 from geoloc_pipeline.training.order import epoch_order
 from geoloc_pipeline.training.ranks import Ranks
 from geoloc_pipeline.training.report import Reporter
+from geoloc_pipeline.training.run import read_run
 
 
 def tensors(path):

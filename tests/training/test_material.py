@@ -9,8 +9,8 @@ import pytest
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SplitError
 from geoloc_pipeline.storage.parquet import read_table, write_table
 from geoloc_pipeline.tables import LABEL_VOCABULARY, TRAINING_SHARDS, empty_table
-from geoloc_pipeline.training.config import read_run
 from geoloc_pipeline.training.material import read_data
+from geoloc_pipeline.training.run import read_run
 
 
 def data_of(country, **overrides: object):

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoloc_pipeline.errors import GpuMemoryError, SettingError
-from geoloc_pipeline.training.config import make_config, read_run
+from geoloc_pipeline.training.config import make_config
 from geoloc_pipeline.training.learner import prepare
 from geoloc_pipeline.training.memory import check_memory, check_precision, largest_fitting
 from geoloc_pipeline.training.ranks import Ranks
 from geoloc_pipeline.training.report import Reporter
+from geoloc_pipeline.training.run import read_run
 
 ALONE = Ranks(rank=0, world=1, local=0, device=torch.device("cpu"))
 

@@ -10,8 +10,9 @@ import torch
 from geoloc_pipeline.errors import SplitError
 from geoloc_pipeline.model.preprocess import resize_square
 from geoloc_pipeline.training.augment import augment, draw_augmentation
-from geoloc_pipeline.training.config import make_config, read_run
+from geoloc_pipeline.training.config import make_config
 from geoloc_pipeline.training.preview import draw_augmented, encode, preview_run
+from geoloc_pipeline.training.run import read_run
 
 SIDE = 32
 

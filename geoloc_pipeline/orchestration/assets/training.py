@@ -22,7 +22,7 @@ from geoloc_pipeline.storage.layout import Home
 if TYPE_CHECKING:
     import pandas as pd
 
-    from geoloc_pipeline.training.config import TrainingRun
+    from geoloc_pipeline.training.run import TrainingRun
 
 
 class TrainingRunConfig(dg.Config):
@@ -71,7 +71,7 @@ def geolocation_model(
     inputs = artefacts | {"preset": preset, "overrides": overrides, "processes": processes}
 
     def build() -> Made:
-        from geoloc_pipeline.training.config import read_run
+        from geoloc_pipeline.training.run import read_run
 
         shards, told_at = table_paths(pipeline, "training_shards", artefacts), home.training_run()
         told = {
