@@ -11,6 +11,7 @@ import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
@@ -70,7 +71,9 @@ def export_geolocator(
 
 def _contents_of(saved: SavedGeolocator, sources: pd.DataFrame, history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     vocabulary = _as_json(saved.vocabulary.as_dict())
-    training = _as_json({name: saved.facts[name] for name in saved.facts if name not in _IN_CONFIG | _OF_THE_RUN})
+    training = _as_json(
+        _without_folders({name: saved.facts[name] for name in saved.facts if name not in _IN_CONFIG | _OF_THE_RUN})
+    )
     config = {
         "format": FORMAT,
         "architecture": saved.model.config.as_dict(),
@@ -89,6 +92,14 @@ def _contents_of(saved: SavedGeolocator, sources: pd.DataFrame, history: Sequenc
         SOURCES: sources.to_csv(index=False, lineterminator="\n").encode("utf-8"),
         CARD: model_card(saved, sources=sources, history=history).encode("utf-8"),
     }
+
+
+def _without_folders(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what made a model without the place of its weights on the machine that made it."""
+    knobs = dict(facts.get("training_config", {}))
+    if "backbone_weights" in knobs:
+        knobs["backbone_weights"] = PurePath(knobs["backbone_weights"]).name
+    return {**facts, "training_config": knobs}
 
 
 def _as_json(plain: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, fields, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from geoloc_pipeline.errors import SettingError
@@ -177,6 +178,7 @@ class TrainingConfig:
     def departures(self) -> dict[str, list[Any]]:
         """Return what differs from the `paper` preset and makes a difference: the paper's value and ours, by knob."""
         paper, ours = make_config("paper").as_dict(), self.as_dict()
+        ours["backbone_weights"] = PurePath(self.backbone_weights).name  # a model is handed on, its maker's folders are not
         told = [name for name in ours if name != "preset" and name not in CHANGE_NOTHING]
         return {name: [paper[name], ours[name]] for name in told if paper[name] != ours[name]}
 

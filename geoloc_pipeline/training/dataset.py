@@ -53,6 +53,7 @@ class Squares(Dataset[Batch]):
 
     Attributes:
         pictures: `[n]` number of the picture that each square belongs to.
+        interpolation: How squares are brought to their size; the backbone's own, once that is known.
     """
 
     def __init__(self, rows: pd.DataFrame, vocabulary: Vocabulary, folders: Sequence[Path], *, side_px: int) -> None:
@@ -77,6 +78,7 @@ class Squares(Dataset[Batch]):
         self._members = list(zip(rows["folder"], rows["shard"], rows["offset"], rows["size_bytes"], strict=True))
         self._folders = tuple(folders)
         self._side_px = side_px
+        self.interpolation = "bicubic"
         self._cache: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
@@ -172,7 +174,7 @@ class Squares(Dataset[Batch]):
         folder, shard, offset, size_bytes = self._members[self._row[number]]
         data = read_member(self._folders[folder], shard=shard, offset=offset, size_bytes=size_bytes)
         pixels = decode_view(data, name=f"{self._folders[folder] / shard} at {offset}")
-        return resize_square(cut_square(pixels, int(self._square[number])), self._side_px)
+        return resize_square(cut_square(pixels, int(self._square[number])), self._side_px, interpolation=self.interpolation)
 
     def keep_in_memory(self, ranks: Ranks, *, file: Path) -> None:
         """Decode every square once; the ranks of a machine share the work and the memory.

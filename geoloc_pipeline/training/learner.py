@@ -130,6 +130,8 @@ def _build(run: TrainingRun, data: Data, ranks: Ranks, reporter: Reporter, *, fi
         location_hidden_layers=config.location_hidden_layers,
     )
     model = Geolocator(architecture, weights=config.backbone_weights).to(ranks.device)
+    for squares in (data.train, data.val):
+        squares.interpolation = model.preprocessing.interpolation
     if not config.contrastive:  # DDP waits for every parameter that wants a gradient
         model.location_encoder.requires_grad_(False)
         model.log_scale.requires_grad_(False)

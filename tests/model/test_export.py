@@ -222,3 +222,12 @@ def test_what_a_killed_export_left_is_cleared_away(exported, checkpoint, tmp_pat
     export_geolocator(checkpoint, exported, sources=SOURCES, history=HISTORY)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "export"]
     assert (exported / "README.md").read_text() != "half"
+
+
+def test_the_folders_of_whoever_trained_it_are_not_handed_on(checkpoint, tmp_path):
+    contents = torch.load(checkpoint, weights_only=True)
+    contents["training_config"] = {"backbone_weights": "/home/somebody/secret/model.safetensors"}
+    torch.save(contents, tmp_path / "best.pt")
+    for path in export_geolocator(tmp_path / "best.pt", tmp_path / "export", sources=SOURCES):
+        assert b"somebody" not in path.read_bytes()
+    assert "model.safetensors" in (tmp_path / "export" / "training.json").read_text()

@@ -65,6 +65,9 @@ def test_validation_sees_what_the_embedder_will_see(grown):
     view = decode_view(read_member(grown.root / "01", shard=row.shard, offset=row.offset, size_bytes=row.size_bytes), name="")
     seen = Preprocessing(input_px=32, mean=(0.5,) * 3, std=(0.5,) * 3).squares(view)[0]
     assert (data.val[0].pixels[0].permute(1, 2, 0).numpy() == seen).all()
+    data.val.interpolation = "bilinear"
+    seen = Preprocessing(input_px=32, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear").squares(view)[0]
+    assert (data.val[0].pixels[0].permute(1, 2, 0).numpy() == seen).all()
 
 
 def test_a_photo_gives_as_many_squares_as_cover_it(grown):

@@ -31,7 +31,7 @@ def test_it_is_taken_up_whole(grown, learn):
     assert learner.position.finished
     assert len(learner.position.history) == 2
     assert torch.equal(learner.queue.places, saved["queue"]["places"])
-    assert int(learner.queue.filled) == 64
+    assert len(learner.queue.entries()) == 64
     steps = {float(state["step"]) for state in learner.optimizer.state_dict()["state"].values()}
     assert steps == {22.0}  # 352 pictures in batches of 32, twice
 
