@@ -22,7 +22,7 @@ from geoloc_pipeline.training.material import read_data
 
 
 class _Pictures(Dataset):
-    """Pictures of the run's shards through the paper's augmentation (§3.1), as float tensors."""
+    """Pictures of the run's shards through the paper's augmentation (§3.1), as uint8 tensors."""
 
     def __init__(self, run, count):
         shards = run.shards[0]
@@ -46,10 +46,11 @@ class _Pictures(Dataset):
     def __getitem__(self, number):
         shard, offset, size_bytes = self._members[number % len(self._members)]
         data = read_member(self._folder, shard=shard, offset=offset, size_bytes=size_bytes)
-        pixels = self._change(Image.open(io.BytesIO(data)).convert("RGB")).float()
+        pixels = self._change(Image.open(io.BytesIO(data)).convert("RGB"))
         if torch.rand(()) < 0.5:
-            pixels = (pixels + torch.randint(-10, 11, pixels.shape)).clamp(0, 255)
-        return pixels / 127.5 - 1.0, self.classes[number % len(self._members)]
+            grain = torch.randint(-10, 11, pixels.shape, dtype=torch.int16)
+            pixels = (pixels + grain).clamp(0, 255).to(torch.uint8)
+        return pixels, self.classes[number % len(self._members)]
 
 
 class _Network(nn.Module):
@@ -70,31 +71,35 @@ class _Network(nn.Module):
 def plain_speeds(run, device, *, steps, warm_steps):
     """Return pictures a second, with pictures ready and fed by a DataLoader, and the peak memory in bytes."""
     config = run.config
-    pictures = _Pictures(run, (warm_steps + steps) * config.global_batch)
+    rounds = -(-steps // config.workers)  # each process makes whole batches: they come in bursts, of which none may be cut
+    pictures = _Pictures(run, (1 + rounds) * config.workers * config.global_batch)
     network = _Network(config, pictures.class_counts).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
-    pixels = torch.randn(config.global_batch, 3, config.input_px, config.input_px, device=device)
+    pixels = torch.randint(0, 256, (config.global_batch, 3, config.input_px, config.input_px), dtype=torch.uint8, device=device)
     ready = pixels, pictures.classes[: config.global_batch].to(device)
-    loader = DataLoader(
-        pictures, batch_size=config.global_batch, num_workers=config.workers, pin_memory=device.type == "cuda", drop_last=True
-    )
-    speeds = {}
-    feeds = {"plain loop, pictures on the device": itertools.repeat(ready), "plain loop, real shards, DataLoader": iter(loader)}
-    for name, feed in feeds.items():
-        for number in range(warm_steps + steps):
-            if number == warm_steps:
+
+    def per_s(feed, warm, counted):
+        for number in range(warm + counted):
+            if number == warm:
                 _wait(device)
                 started_s = time.perf_counter()
             seen, classes = next(feed)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = network(seen.to(device, non_blocking=True), classes.to(device, non_blocking=True))
+                normalised = seen.to(device, non_blocking=True).float() / 127.5 - 1.0
+                loss = network(normalised, classes.to(device, non_blocking=True))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         _wait(device)
-        speeds[name] = steps * config.global_batch / (time.perf_counter() - started_s)
-    on_gpu = device.type == "cuda"
-    peak_bytes = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return counted * config.global_batch / (time.perf_counter() - started_s)
+
+    pin = device.type == "cuda"
+    loader = DataLoader(pictures, config.global_batch, num_workers=config.workers, pin_memory=pin, prefetch_factor=1)
+    speeds = {
+        "plain loop, pictures on the device": per_s(itertools.repeat(ready), warm_steps, steps),
+        "plain loop, real shards, DataLoader": per_s(iter(loader), config.workers, rounds * config.workers),
+    }
+    peak_bytes = torch.cuda.max_memory_allocated() if pin else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"per_s": speeds, "peak_bytes": peak_bytes}
 
 

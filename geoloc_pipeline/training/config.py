@@ -132,7 +132,7 @@ class TrainingConfig:
     patience_epochs: int = 5
     precision: Literal["bf16", "fp32"] = "bf16"
     compile_backbone: bool = True
-    workers: int = 6
+    workers: int = 12
     cache_bytes: int = 8 * 2**30
     checkpoint_steps: int = 1000
     check_steps: int = 10
