@@ -10,7 +10,8 @@ thread a core; `decoding alone`: the same without a step. FLOPs are the backbone
 (162.0 GFLOP for ViT-L/14 at 224 px). Parts of a step lie between marks that hooks set (events on a GPU: nothing is waited for,
 and time in which it waits for its host falls to the part that comes next; processor time on a CPU).
 The plain loop is what one would write first: torchvision's transforms per picture in a DataLoader, one process a core, bf16
-autocast, AdamW, heads but no contrast; nothing compiled.
+autocast, AdamW, heads but no contrast; nothing compiled. What lies on the device for it is augmented already and of the input's
+size: the two loops do the same work only when fed from shards (and even there the plain one skips the contrast).
 """
 
 from __future__ import annotations
