@@ -29,7 +29,8 @@ WARM_UP = 50  # steps: the runs are short
 SCALE: dict[str, Any] = {
     "backbone": "test_resnet", "backbone_weights": "none", "input_px": 64, "view_px": 96, "location_width": 32,
     "queue_length": 256, "learning_rate": 1e-4 * RATE, "beta2": 0.98, "global_batch": 64,
-    "patience_epochs": 0, "precision": "fp32", "compile_backbone": False, "workers": 0, "checkpoint_steps": 0,
+    "patience_epochs": 0, "validation_views": "all", "precision": "fp32", "compile_backbone": False, "workers": 0,
+    "checkpoint_steps": 0,
 }  # fmt: skip
 SWITCHES: dict[str, dict[str, Any]] = {
     "crops of at least a quarter": {"crop_scale": [0.25, 1.0]},

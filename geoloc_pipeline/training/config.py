@@ -53,6 +53,7 @@ class TrainingConfig:
         smoothing_km: Classes near the right one share its target, by exp(-distance / this); 0 is off. Not in the paper.
         views_per_epoch: `all` views of every picture in an epoch, or `one` at random. The paper's pictures are whole
             panoramas from which a crop is taken, which is one view in effect.
+        validation_views: `one` view of each validation picture, the directions in turn, or `all` (four times the work).
         views_together: Views of one picture that are learned in the same step, each by itself and all of them by their mean;
             1 is the paper.
         crop_scale: Share of the area that a crop keeps. §3.1: "random cropping according to the size of the image".
@@ -107,6 +108,7 @@ class TrainingConfig:
     hierarchy_weight: float = 0.0
     smoothing_km: float = 0.0
     views_per_epoch: Literal["one", "all"] = "one"
+    validation_views: Literal["one", "all"] = "one"
     views_together: int = 1
     crop_scale: tuple[float, ...] = (0.08, 1.0)
     crop_ratio: tuple[float, ...] = (3 / 4, 4 / 3)
@@ -215,6 +217,7 @@ PRESETS: dict[str, TrainingConfig] = {
         queue_length=128,
         same_place_km=0.5,
         views_per_epoch="all",
+        validation_views="all",
         crop_scale=(0.7, 1.0),
         fill="reflect",
         augmix=0,

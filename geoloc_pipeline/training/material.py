@@ -72,10 +72,19 @@ def read_data(vocabulary: Path, shards: Sequence[ShardTable], *, config: Trainin
     digest = hashlib.sha256(vocabulary.read_bytes())
     for table_hash in sorted(hashlib.sha256(part.table.read_bytes()).hexdigest() for part in shards):
         digest.update(table_hash.encode())
-    train, val = (
-        Squares(rows[rows["split"] == split], classes, folders, side_px=side_px)
-        for split, side_px in (("train", config.view_px), ("val", config.input_px))
+    train, val = rows[rows["split"] == "train"], rows[rows["split"] == "val"]
+    if config.validation_views == "one":
+        val = _one_view_each(val)
+    learned, validated = (
+        Squares(some, classes, folders, side_px=side_px) for some, side_px in ((train, config.view_px), (val, config.input_px))
     )
-    train.check()
-    val.check()
-    return Data(train=train, val=val, vocabulary=classes, fingerprint=digest.hexdigest())
+    learned.check()
+    validated.check()
+    return Data(train=learned, val=validated, vocabulary=classes, fingerprint=digest.hexdigest())
+
+
+def _one_view_each(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row of each picture: the first view of the first picture, the second of the second, and so on in turn."""
+    views = rows.groupby("image_id", sort=False)["view"]
+    picture = pd.factorize(rows["image_id"])[0]
+    return rows[views.cumcount().to_numpy() == picture % views.transform("size").to_numpy()]

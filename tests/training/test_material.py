@@ -60,3 +60,14 @@ def test_the_middle_of_a_class_is_that_of_its_training_pictures(grown):
         wanted = train.groupby(column)[["lat", "lon"]].mean()
         codes = list(data.vocabulary.tasks[task].codes)
         assert np.allclose(data.train.centres()[task], wanted.loc[codes], atol=1e-4)
+
+
+def test_one_view_of_each_picture_validates_and_every_direction_gets_its_turn(grown):
+    one, whole = (data_of(grown, validation_views=kind).val for kind in ("one", "all"))
+    pictures = whole.image_ids(range(len(whole)))
+    assert len(whole) == 4 * len(pictures)
+    assert one.image_ids(range(len(one))) == pictures
+    assert len(one) == len(pictures)
+    every = {whole[number].pixels.numpy().tobytes(): number % 4 for number in range(len(whole))}
+    turns = [every[one[number].pixels.numpy().tobytes()] for number in range(len(one))]
+    assert turns == [number % 4 for number in range(len(pictures))]
