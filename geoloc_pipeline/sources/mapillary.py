@@ -242,8 +242,10 @@ def _api() -> tuple[Any, Any]:
         SettingError: That folder cannot be written.
     """
     try:
-        from mapillary.config.api.entities import Entities
-        from mapillary.config.api.vector_tiles import VectorTiles
+        try:
+            entities, vector_tiles = _import_builders()
+        except FileExistsError:  # another process of a fresh installation made its log folder at the same moment
+            entities, vector_tiles = _import_builders()
     except OSError as error:
         raise SettingError(
             setting="the folder of the installed `mapillary` package",
@@ -256,4 +258,11 @@ def _api() -> tuple[Any, Any]:
             logger.removeHandler(handler)
             handler.close()
         logger.setLevel(logging.WARNING)
+    return entities, vector_tiles
+
+
+def _import_builders() -> tuple[Any, Any]:
+    from mapillary.config.api.entities import Entities
+    from mapillary.config.api.vector_tiles import VectorTiles
+
     return Entities, VectorTiles
