@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -392,27 +390,3 @@ def test_a_token_that_is_refused_in_the_middle_ends_the_run(tmp_path, land):
     with pytest.raises(SourceRefusedError, match="MAPILLARY_ACCESS_TOKEN") as caught:
         _through_a_socket(tmp_path, land, use, Faults(fault))
     assert DEMO_TOKEN not in "".join(traceback.format_exception(caught.value))
-
-
-def test_two_processes_of_a_fresh_installation_may_make_the_packages_log_folder_at_once():
-    """The other process makes the folder between this one's look and its own making of it."""
-    program = """
-import os
-from geoloc_pipeline.sources import mapillary
-
-make, raced = os.makedirs, []
-
-def too_late(path, *arguments, **options):
-    if str(path).endswith("logs") and not raced:
-        raced.append(path)
-        raise FileExistsError(17, "File exists", path)
-    return make(path, *arguments, **options)
-
-os.makedirs = too_late
-look = os.path.exists
-os.path.exists = lambda path: (bool(raced) or not str(path).endswith("logs")) and look(path)
-entities, tiles = mapillary._api()
-assert raced and entities and tiles
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
