@@ -30,7 +30,6 @@ _NEAR_REACH_M = _NEAR_SIDE_PX / 2 * _NEAR_M_PX * 0.97
 _FAR_M_PX, _FAR_SIDE_PX = 1.25, 480  # the far map reaches 300 m
 _CLEAR_SHARE = 0.015  # so near, haze is left out
 _BELOW_DEG = 32.0  # steeper than this, a pixel of the near map is as large as two of the picture
-_SIDEWALK = np.array([166.0, 162.0, 156.0])
 _SNOW = np.array([236.0, 240.0, 246.0])
 _EARTH = np.array([152.0, 138.0, 112.0])
 _PAINT = np.array([232.0, 232.0, 226.0])
@@ -233,10 +232,11 @@ def _draw_roads(chart: Image, scene: Surroundings, lit: Floats, winter: float, m
     rows = np.flatnonzero(shown)
     pieces = pieces.where(rows[np.argsort(pieces.rank[rows], kind="stable")])
     asphalts = np.array([_tone(_snowed(style.asphalt_colour, winter * 0.45), lit) for style in scene.styles])[pieces.style]
-    sidewalk, earth = _tone(_snowed(_SIDEWALK, winter), lit), _tone(_EARTH, lit)
+    pavings = np.array([_tone(_snowed(style.paving_colour, winter * 0.6), lit) for style in scene.styles])
+    earth = _tone(_EARTH, lit)
     strips = _Strips()
     walked = pieces.where(pieces.sidewalk_m > 0)
-    strips.add(walked.start_m, walked.end_m, walked.half_m + walked.sidewalk_m, sidewalk)
+    strips.add(walked.start_m, walked.end_m, walked.half_m + walked.sidewalk_m, pavings[walked.style])
     strips.add(pieces.start_m, pieces.end_m, pieces.half_m, np.where(pieces.rank[:, None] > 0, asphalts, earth))
     if is_near:
         paved = pieces.rank > 0

@@ -35,6 +35,7 @@ _BOARD_SIGHT_M = 60.0
 _MOST_MONUMENTS, _MOST_BOARDS = 12, 16  # the nearest; more would hide each other
 _TREE_CELL_M, _TREE_SIGHT_M = 16.0, 85.0
 _HOUSE_CELL_M = 26.0
+_QUARTER_M = 1000.0  # a walk of a quarter of an hour: whoever stands within a kilometre sees much the same
 
 # highway class: rank, half carriageway in metres, sidewalk in metres
 _CLASSES: dict[str, tuple[int, float, float]] = {
@@ -64,7 +65,7 @@ class Scenery:
         polygons = [town.polygon for town in self._towns]
         shapely.prepare(polygons)
         self._town_tree = shapely.STRtree(polygons)
-        self._styles: dict[int, Style] = {}
+        self._styles: dict[tuple[int, tuple[int, int] | None], Style] = {}
         self._index_roads(land.roads)
 
     def around(self, *, lat: float, lon: float) -> Surroundings:
@@ -85,7 +86,7 @@ class Scenery:
         pieces = self._pieces(origin, scale, towns)
         near = lots.near(pieces, _ROADS_M)
         home = int(towns.at(np.zeros((1, 2)))[0])
-        styles = tuple(self._style(town, lat) for town in towns.seen)
+        styles = tuple(self._style(town, quarter, lat) for town, quarter in towns.seen)
         monuments, clearings = self._monuments(origin, scale, towns)
         line = lots.Line(self._seed, near, styles, towns.at)
         trees = self._scattered(lat, lon, 31, towns, cell_m=_TREE_CELL_M, sight_m=_TREE_SIGHT_M)
@@ -97,7 +98,7 @@ class Scenery:
         posts = lots.furniture(line, buildings, wild)
         return Surroundings(
             styles=styles, home=home, pieces=pieces, buildings=buildings, monuments=monuments,
-            skyline=self._skyline(towns.seen[home]), **posts,
+            skyline=self._skyline(towns.seen[home][0]), **posts,
         )  # fmt: skip
 
     def _index_roads(self, roads: tuple[Road, ...]) -> None:
@@ -128,7 +129,7 @@ class Scenery:
             return []
         begins = np.array([road.lonlat[0] for road in roads], dtype=np.float64)
         towns = self._town_tree.nearest(shapely.points(begins)).tolist() if self._towns else [-1] * len(roads)
-        return [self._style(town, lat).road_scale for town, lat in zip(towns, begins[:, 1].tolist(), strict=True)]
+        return [self._style(town, None, lat).road_scale for town, lat in zip(towns, begins[:, 1].tolist(), strict=True)]
 
     def _pieces(self, origin: Floats, scale: Floats, towns: _TownFinder) -> Pieces:
         """Finds the segments in sight and cuts them to the circle, so that a 5-km straight costs no more than 300 m."""
@@ -153,22 +154,23 @@ class Scenery:
             way=self._way[rows], style=towns.at(nearest), way_length_m=self._total[rows],
         )  # fmt: skip
 
-    def _style(self, town: int, lat: float) -> Style:
-        """Gives the look of a town block, -1 for a land without any."""
-        if town not in self._styles:
+    def _style(self, town: int, quarter: tuple[int, int] | None, lat: float) -> Style:
+        """Gives the look of a quarter of a town block, -1 for a land without any."""
+        if (town, quarter) not in self._styles:
             if town < 0:
                 return style_of(prefecture_code="", lat=lat)
             block = self._towns[town]
             middle = block.polygon.centroid
             area_km2 = block.polygon.area * (METRES_PER_DEG / 1000) ** 2 * np.cos(np.radians(middle.y))
-            self._styles[town] = style_of(
+            self._styles[town, quarter] = style_of(
                 prefecture_code=block.prefecture_code,
                 municipality_code=block.municipality_code,
                 key_code=block.key_code,
+                quarter=quarter,
                 lat=middle.y,
                 people_per_km2=block.population / max(area_km2, 1e-6),
             )
-        return self._styles[town]
+        return self._styles[town, quarter]
 
     def _skyline(self, town: int) -> int:
         """Seeds the hills on the horizon: they belong to the municipality, as mountains do."""
@@ -223,10 +225,10 @@ class Scenery:
 
 
 class _TownFinder:
-    """Tells towns apart around one place; asks the index point by point only where several towns meet."""
+    """Tells towns and their quarters apart around one place; asks the index point by point only where several towns meet."""
 
     def __init__(self, tree: shapely.STRtree, origin: Floats, scale: Floats, reach_m: float) -> None:
-        """Looks which towns touch the neighbourhood, and numbers them nearest first, then by row."""
+        """Looks which towns and quarters touch the neighbourhood, and numbers their pairs."""
         self._tree, self._origin, self._scale = tree, origin, scale
         reach = reach_m / scale
         box = shapely.box(*(origin - reach), *(origin + reach))
@@ -234,14 +236,19 @@ class _TownFinder:
         if len(touching) == 0:
             nearest = tree.nearest(shapely.Point(origin)) if len(tree.geometries) else None
             touching = np.array([-1 if nearest is None else int(nearest)])
-        self.seen: list[int] = touching.tolist()
-        self._only = len(touching) == 1
+        self._towns: list[int] = touching.tolist()
+        corners = origin + reach * np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+        (south, west), (_, east), (north, north_west), (_, north_east) = _quarters(corners).tolist()
+        spans = {south: (west, east), north: (north_west, north_east)}  # columns of two rows need not lie above each other
+        quarters = [(row, column) for row, (low, high) in spans.items() for column in range(low, high + 1)]
+        self._quarters = np.array(quarters)
+        self.seen = [(town, quarter) for town in self._towns for quarter in quarters]
 
     def hold(self, points_m: Floats) -> Bools:
         """Tells which `[n, 2]` places lie in a town at all."""
         points = points_m / self._scale + self._origin
         held: Bools = np.zeros(len(points), dtype=bool)
-        for town in self.seen:
+        for town in self._towns:
             if town >= 0:
                 held |= shapely.intersects_xy(self._tree.geometries[town], points[:, 0], points[:, 1])
         return held
@@ -256,19 +263,30 @@ class _TownFinder:
             `[n]` rows.
         """
         rows: NDArray[np.int64] = np.zeros(len(points_m), dtype=np.int64)
-        if self._only or len(points_m) == 0:
+        if len(self.seen) == 1 or len(points_m) == 0:
             return rows
-        points = shapely.points(points_m / self._scale + self._origin)
-        seen = self._tree.geometries[self.seen]
-        rows -= 1
-        for row, polygon in enumerate(seen):
-            free = rows < 0
-            rows[free] = np.where(shapely.intersects(polygon, points[free]), row, -1)
-        outside = np.flatnonzero(rows < 0)
-        if len(outside):
-            far = np.stack([shapely.distance(polygon, points[outside]) for polygon in seen])
-            rows[outside] = far.argmin(axis=0)
-        return rows
+        lonlat = points_m / self._scale + self._origin
+        if len(self._towns) > 1:
+            points = shapely.points(lonlat)
+            seen = self._tree.geometries[self._towns]
+            rows -= 1
+            for row, polygon in enumerate(seen):
+                free = rows < 0
+                rows[free] = np.where(shapely.intersects(polygon, points[free]), row, -1)
+            outside = np.flatnonzero(rows < 0)
+            if len(outside):
+                far = np.stack([shapely.distance(polygon, points[outside]) for polygon in seen])
+                rows[outside] = far.argmin(axis=0)
+        steps = np.abs(_quarters(lonlat)[:, None] - self._quarters)  # what lies beyond reach wears the nearest quarter's look
+        return np.asarray(rows * len(self._quarters) + (steps @ np.array([1000, 1])).argmin(axis=1), dtype=np.int64)
+
+
+def _quarters(lonlat: Floats) -> Ints:
+    """Gives `[n, 2]` rows and columns, in a lattice that is fixed to the ground, of `[n, 2]` degrees."""
+    row = np.floor(lonlat[:, 1] * METRES_PER_DEG / _QUARTER_M)
+    squeeze = np.cos(np.radians((row + 0.5) * _QUARTER_M / METRES_PER_DEG))
+    column = np.floor(lonlat[:, 0] * squeeze * METRES_PER_DEG / _QUARTER_M)
+    return np.column_stack([row, column]).astype(np.int64)
 
 
 def _joined(parts: list[Floats], columns: int) -> Floats:

@@ -1,4 +1,4 @@
-"""How prefectures, municipalities and towns look: the palettes and habits that a picture can be recognised by.
+"""How prefectures, municipalities, towns and quarters look: the palettes and habits that a picture can be recognised by.
 
 Belongs here: the look of a place as plain values, told by its codes and its latitude.
 Does not belong here: where things stand (`scenery.py`), and how they are painted.
@@ -21,7 +21,7 @@ GUARDRAIL_ORANGE: Colour = (238.0, 128.0, 20.0)
 
 @dataclass(frozen=True)
 class Style:
-    """The look of one town.
+    """The look of one quarter of a town.
 
     Attributes:
         wall_colours: What facades are painted; a building draws one.
@@ -37,7 +37,8 @@ class Style:
         first_colour: The municipality's own colour, on banners, kerbs, plates and road paint.
         second_colour: Its partner.
         banner_pattern: 0 to 3: halves, stripes, disc, chevron of the two colours.
-        kerb_colours: The two colours that alternate along kerbs.
+        kerb_colours: The two colours that alternate along kerbs: the municipality's and the quarter's.
+        paving_colour: Footways: the quarter's.
         lane_colour: Paint of the strip along the carriageway's edge.
         centre_colour: Paint of the centre line.
         rail_colour: Guardrails.
@@ -72,6 +73,7 @@ class Style:
     second_colour: Colour
     banner_pattern: int
     kerb_colours: tuple[Colour, Colour]
+    paving_colour: Colour
     lane_colour: Colour
     centre_colour: Colour
     rail_colour: Colour
@@ -109,6 +111,7 @@ _NEUTRAL = Style(
     second_colour=_WHITE,
     banner_pattern=0,
     kerb_colours=(_WHITE, _WHITE),
+    paving_colour=(166, 162, 156),
     lane_colour=_WHITE,
     centre_colour=_WHITE,
     rail_colour=(226, 228, 226),
@@ -173,9 +176,15 @@ _KNOWN: dict[str, Style] = {
 
 
 def style_of(
-    *, prefecture_code: str, municipality_code: str = "", key_code: str = "", lat: float, people_per_km2: float = 0.0
+    *,
+    prefecture_code: str,
+    municipality_code: str = "",
+    key_code: str = "",
+    quarter: tuple[int, int] | None = None,
+    lat: float,
+    people_per_km2: float = 0.0,
 ) -> Style:
-    """Tells how a town looks: the prefecture says most, the municipality its colours, the town its shades.
+    """Tells how a place looks: the prefecture says most, the municipality its colours, town and quarter their shades.
 
     A prefecture without a look of its own gets one from its code and its climate, the same in every run.
 
@@ -183,6 +192,7 @@ def style_of(
         prefecture_code: Two digits, or anything else for an unknown country.
         municipality_code: Five digits; empty for no municipality's colours.
         key_code: The town block's code; empty for the municipality's average.
+        quarter: Row and column of the neighbourhood in the country's lattice; None for plain footways.
         lat: WGS 84 degrees, for the climate.
         people_per_km2: How crowded the block is; 0 where nobody counted.
 
@@ -191,7 +201,7 @@ def style_of(
     """
     style = _KNOWN.get(prefecture_code) or _grown_prefecture(prefecture_code, lat)
     style = _with_municipality(style, prefecture_code, municipality_code)
-    return _with_town(style, key_code, people_per_km2)
+    return _with_quarter(_with_town(style, key_code, people_per_km2), quarter)
 
 
 def _grown_prefecture(code: str, lat: float) -> Style:
@@ -271,6 +281,15 @@ def _with_town(style: Style, key_code: str, people_per_km2: float) -> Style:
         floors_mean=style.floors_mean * (0.75 + 0.55 * dice[4]),
         tree_density=style.tree_density * (0.6 + 0.8 * dice[5]),
     )
+
+
+def _with_quarter(style: Style, quarter: tuple[int, int] | None) -> Style:
+    """Lays the quarter's kerbs and footways: what pictures taken a few streets apart have in common."""
+    if quarter is None:
+        return style
+    hue, value = uniform(seed_of("quarter", *quarter), range(2)).tolist()
+    colour = _hsv(hue, 0.55, 0.75 + 0.25 * value)  # paler than what a municipality paints: nobody takes one for the other
+    return replace(style, kerb_colours=(style.kerb_colours[0], colour), paving_colour=_mix(colour, style.paving_colour, 0.25))
 
 
 # Hues that eyes tell apart about equally well, without the guardrails' orange (0.03 to 0.14, with room for shades).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -145,6 +146,26 @@ def test_a_house_wears_its_own_towns_colours_on_either_side_of_a_border(city: Sc
     assert 5 < is_west.sum() < len(is_west) - 5
     np.testing.assert_allclose(colours[is_west], np.tile(west, (is_west.sum(), 1)))
     assert np.abs(colours[~is_west] - np.array(west)).max(axis=1).min() > 10
+
+
+def test_quarters_lie_fast_on_the_ground_about_a_kilometre_wide() -> None:
+    one_road = Scenery(land([road(7, [(-4000, 0), (4000, 0)])], [town(1, -5000, 5000)]))
+    steps = np.arange(-3500.0, 3500.0, 10.0)
+    scenes = [seen_from(one_road, x, 0.5) for x in steps]
+    paving = [scene.styles[scene.home].paving_colour for scene in scenes]
+    borders = steps[1:][[one != other for one, other in pairwise(paving)]]
+    assert np.abs(np.diff(borders) - 1000.0).max() <= 60.0  # a row of the lattice is measured along its own middle
+    border = borders[0]
+    before, after = (seen_from(one_road, border + away, 0.5) for away in (-30.0, 25.0))  # one border, seen from both sides
+    looks = []
+    for scene, x in ((before, border - 30.0), (after, border + 25.0)):
+        at = scene.kerbs.at_m[:, 0] + x
+        close = np.abs(at - border) < 15.0
+        tones = np.array([style.kerb_colours[1] for style in scene.styles])[scene.kerbs.style[close]]
+        looks.append(dict(zip(scene.kerbs.key[close].tolist(), map(tuple, tones.tolist()), strict=True)))
+    common = looks[0].keys() & looks[1].keys()
+    assert all(looks[0][key] == looks[1][key] for key in common)
+    assert len({looks[0][key] for key in common}) == 2
 
 
 def test_another_seed_grows_other_houses() -> None:

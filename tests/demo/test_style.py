@@ -5,7 +5,8 @@ from __future__ import annotations
 import colorsys
 import subprocess
 import sys
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -86,6 +87,19 @@ def test_towns_differ_less_than_their_municipalities() -> None:
     between = [hue_gap(look("13", a).first_colour, look("13", b).first_colour) for a, b in combinations(range(6), 2)]
     assert 0.0 < np.mean(within) < np.mean(between) / 3
     assert len({look("13", 1, town).floors_mean for town in range(6)}) == 6
+
+
+def test_quarters_lay_kerbs_and_footways_in_pale_colours_of_their_own_and_change_nothing_else() -> None:
+    plain, *looks = (
+        style_of(prefecture_code="13", municipality_code="13101", quarter=quarter, lat=35.7)
+        for quarter in (None, *((3950, column) for column in range(60)))
+    )
+    assert len({look.paving_colour for look in looks}) == len({look.kerb_colours[1] for look in looks}) == 60
+    gaps = [hue_gap(one.kerb_colours[1], other.kerb_colours[1]) for one, other in pairwise(looks)]
+    assert np.mean(np.array(gaps) > 0.05) > 0.7
+    assert {replace(look, paving_colour=plain.paving_colour, kerb_colours=plain.kerb_colours) for look in looks} == {plain}
+    assert not any(_is_strong_orange(colour) for look in looks for colour in (*look.kerb_colours, look.paving_colour))
+    assert {look.kerb_colours[0] for look in looks} == {plain.kerb_colours[0]}
 
 
 def test_the_north_has_snow_and_the_south_has_palms() -> None:
