@@ -56,6 +56,13 @@ def table_hashes(home: Path) -> dict[str, str]:
     return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def made_when(home: Home) -> dict[Path, tuple[int, int]]:
+    """Tell which files are the dear ones, and when each was written: what is made again has another number."""
+    kinds = ("images", "models", "sources")
+    files = [path for kind in kinds for path in (home.root / kind).rglob("*") if path.is_file()]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     path = tmp_path_factory.mktemp("chain") / "home"
@@ -167,10 +174,11 @@ def test_dagster_knows_every_step_with_counts_schema_and_preview(home: Home) -> 
 
 
 def test_a_second_run_does_nothing_and_leaves_the_same_bytes(home: Home, summary: dict) -> None:
-    before = table_hashes(home.root)
+    before, files = table_hashes(home.root), made_when(home)
     receipts = {path: path.read_bytes() for path in (home.root / "receipts").rglob("*.json")}
     done = demo(home.root)
     assert done.returncode == 0
+    assert made_when(home) == files
     assert table_hashes(home.root) == before
     assert {path: path.read_bytes() for path in (home.root / "receipts").rglob("*.json")} == receipts
     assert json.loads(home.summary().read_text(encoding="utf-8")) == summary
