@@ -56,6 +56,19 @@ class Vectors(NamedTuple):
         return Vectors(embedding=self.embedding[chosen], token=self.token[chosen])
 
 
+class Reading(NamedTuple):
+    """What the model says of n pictures.
+
+    Attributes:
+        embedding: `[n, 512]` float32, unit length.
+        heads: Probabilities of the classes, `[n, classes]` float32 by task, only of tasks that have classes; their codes are in
+            `Embedder.vocabulary.tasks[task].codes`.
+    """
+
+    embedding: NDArray[np.float32]
+    heads: dict[str, NDArray[np.float32]]
+
+
 class Embedder:
     """A trained image encoder, ready to read pictures.
 
@@ -160,26 +173,28 @@ class Embedder:
         (found,) = self._ask(self._placed(groups), lambda pixels: (self._model.embed(pixels),))
         return unit(_mean_of_groups(found.cpu().numpy(), [len(group) for group in groups]))
 
-    def classify_views(self, views: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        """Return the probabilities that the heads give to their classes, `[n, classes]` by task, mean over a picture's squares.
+    def read_views(self, views: Sequence[NDArray[np.uint8]]) -> Reading:
+        """Return what the model says of n pictures, vectors and heads, from one pass of the network.
 
         Args:
-            views: RGB, `[height, width, 3]` uint8 each.
+            views: RGB, `[height, width, 3]` uint8 each, of any size and shape.
 
         Returns:
-            Only tasks that have classes; their codes are in `vocabulary.tasks[task].codes`.
+            Vectors as of `embed_views`; probabilities are the mean over a picture's squares.
         """
         tasks = self._model.tasks
         groups = [self.preprocessing.squares(_checked(view)) for view in views]
         if not groups:
-            return {task: np.empty((0, len(self.vocabulary.tasks[task].codes)), dtype=np.float32) for task in tasks}
+            nothing = {task: np.empty((0, len(self.vocabulary.tasks[task].codes)), dtype=np.float32) for task in tasks}
+            return Reading(embedding=np.empty((0, EMBEDDING_SIZE), dtype=np.float32), heads=nothing)
 
         def question(pixels: Tensor) -> tuple[Tensor, ...]:
-            logits = self._model(pixels).logits
-            return tuple(logits[task].float().softmax(dim=1) for task in tasks)
+            said = self._model(pixels)
+            return F.normalize(said.embedding.float(), dim=1), *(said.logits[task].float().softmax(dim=1) for task in tasks)
 
         counts, found = [len(group) for group in groups], self._ask(self._placed(groups), question)
-        return {task: _mean_of_groups(each.cpu().numpy(), counts) for task, each in zip(tasks, found, strict=True)}
+        embedding, *heads = (_mean_of_groups(each.float().cpu().numpy(), counts) for each in found)
+        return Reading(embedding=unit(embedding), heads=dict(zip(tasks, heads, strict=True)))
 
     def embed_batches(self, batches: Iterable[ViewBatch], *, tokens: bool = False) -> Iterator[tuple[ViewBatch, Vectors]]:
         """Yield the vectors of batches in their order; a GPU always has the next batch when it is done with one.

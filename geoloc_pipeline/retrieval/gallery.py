@@ -18,6 +18,7 @@ import numpy as np
 
 from geoloc_pipeline.errors import CollectionError
 from geoloc_pipeline.retrieval.gallery_edge import EdgeStore
+from geoloc_pipeline.retrieval.neighbours import Neighbours
 from geoloc_pipeline.tables import EMBEDDING_SIZE
 
 if TYPE_CHECKING:
@@ -78,23 +79,6 @@ class GalleryLocation:
         if self.folder is None:
             raise CollectionError(collection="photos", reason="has neither folder nor server", cure="set GEOLOC_QDRANT_URL")
         return EdgeStore(self.folder)
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The most similar pictures of q queries, best first; k is the smallest number that every query has.
-
-    Attributes:
-        image_id: `[q, k]` ids; a picture comes once.
-        lat: `[q, k]` degrees.
-        lon: `[q, k]` degrees.
-        score: `[q, k]` cosine similarity of a picture's best point.
-    """
-
-    image_id: NDArray[np.object_]
-    lat: NDArray[np.float64]
-    lon: NDArray[np.float64]
-    score: NDArray[np.float32]
 
 
 class Gallery:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoloc_pipeline.evaluation.regions import Regions
-    from geoloc_pipeline.retrieval.neighbours import NeighboursLike
+    from geoloc_pipeline.retrieval.neighbours import Neighbours
     from geoloc_pipeline.retrieval.readouts import ReadoutSettings
 
 TOP_K = 100  # paper §3.3
@@ -44,7 +44,7 @@ class EmbedderLike(Protocol):
 class GalleryLike(Protocol):
     """What finds neighbours (`retrieval.gallery`)."""
 
-    def search(self, vectors: NDArray[np.float32], /, *, top_k: int = TOP_K, exact: bool = False) -> NeighboursLike:
+    def search(self, vectors: NDArray[np.float32], /, *, top_k: int = TOP_K, exact: bool = False) -> Neighbours:
         """Return the most similar pictures of the gallery, best first."""
 
 
@@ -192,7 +192,7 @@ def locate_photo(
 
 
 def answer_from_neighbours(
-    neighbours: NeighboursLike,
+    neighbours: Neighbours,
     *,
     query: int = 0,
     readout: str = "mode",
@@ -225,7 +225,7 @@ def answer_from_neighbours(
             reason=f"the search answered {len(neighbours.lat)} queries, not {query + 1}",
             cure="search again",
         )
-    one = _row(neighbours, query)
+    one = neighbours.queries([query])
     lats, lons = read_out(one, readout, settings=settings)
     lat, lon, spread = float(lats[0]), float(lons[0]), float(spread_km(one, lat=lats, lon=lons, settings=settings)[0])
     there = np.flatnonzero(np.isfinite(one.lat[0]) & np.isfinite(one.lon[0]))
@@ -249,19 +249,6 @@ def answer_from_neighbours(
         regions_text=mine.text() if mine else "No region: none was calibrated for this read-out.",
         model_version=model_version,
     )
-
-
-@dataclass(frozen=True)
-class _Row:
-    image_id: NDArray[np.object_]
-    lat: NDArray[np.float64]
-    lon: NDArray[np.float64]
-    score: NDArray[np.float32]
-
-
-def _row(neighbours: NeighboursLike, query: int) -> _Row:
-    part = slice(query, query + 1)
-    return _Row(neighbours.image_id[part], neighbours.lat[part], neighbours.lon[part], neighbours.score[part])
 
 
 def place_words(answer: Answer) -> str:

@@ -5,46 +5,66 @@ A neighbour whose latitude or longitude is NaN is absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
-
-class NeighboursLike(Protocol):
-    """What a search returns: arrays `[q, k]`, best first (`retrieval.gallery.Neighbours`)."""
-
-    @property
-    def image_id(self) -> NDArray[np.object_]:
-        """Return ids `[q, k]`."""
-
-    @property
-    def lat(self) -> NDArray[np.float64]:
-        """Return latitudes `[q, k]` in degrees."""
-
-    @property
-    def lon(self) -> NDArray[np.float64]:
-        """Return longitudes `[q, k]` in degrees."""
-
-    @property
-    def score(self) -> NDArray[np.float32]:
-        """Return cosine similarities `[q, k]`."""
+AREAS = ("prefecture", "municipality", "town")
+"""Levels at which a gallery knows in which area a picture stands; heads of the model have the same names."""
 
 
 @dataclass(frozen=True)
-class VisibleNeighbours:
-    """Neighbours after some were hidden; absent ones have NaN places and an empty id."""
+class Neighbours:
+    """The most similar pictures of q queries, best first; every array is `[q, k]`.
+
+    Attributes:
+        image_id: A picture comes once in a row; empty where a neighbour is absent.
+        lat: Degrees; NaN where absent.
+        lon: Degrees; NaN where absent.
+        score: Cosine similarity of a picture's best point; 0 where absent.
+        codes: By level of `AREAS`, the code of the area in which each picture stands, empty where it is not known; a level that
+            the gallery does not know is missing.
+        source: Provider or photo set of each picture; None where the gallery does not know it.
+        gate: Log of how well each neighbour's area agrees with what the model's heads say of the query, 0 at best; None where
+            the heads were not asked.
+    """
 
     image_id: NDArray[np.object_]
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
     score: NDArray[np.float32]
+    codes: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+    source: NDArray[np.object_] | None = None
+    gate: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.lat)
+
+    def queries(self, chosen: NDArray[Any] | list[int] | slice) -> Neighbours:
+        """Return the rows of some queries: a mask, indices or a slice."""
+
+        def part(values: NDArray[Any] | None) -> Any:
+            return None if values is None else values[chosen]
+
+        return replace(
+            self,
+            image_id=part(self.image_id),
+            lat=part(self.lat),
+            lon=part(self.lon),
+            score=part(self.score),
+            codes={level: part(codes) for level, codes in self.codes.items()},
+            source=part(self.source),
+            gate=part(self.gate),
+        )
 
 
-def hide_neighbours(neighbours: NeighboursLike, hidden: ArrayLike, *, top_k: int) -> VisibleNeighbours:
+def hide_neighbours(neighbours: Neighbours, hidden: ArrayLike, *, top_k: int) -> Neighbours:
     """Return the `top_k` best neighbours that are not hidden, best first.
 
     A validation picture stands in the gallery itself, and so may its sequence: to calibrate on validation, search for more
@@ -62,12 +82,17 @@ def hide_neighbours(neighbours: NeighboursLike, hidden: ArrayLike, *, top_k: int
     order = np.argsort(hidden, axis=1, kind="stable")[:, :top_k]
     gone = np.take_along_axis(hidden, order, axis=1)
 
-    def kept(values: NDArray[np.generic], nothing: object) -> NDArray[np.generic]:
-        return np.where(gone, nothing, np.take_along_axis(np.asarray(values), order, axis=1))  # type: ignore[call-overload,no-any-return]
+    def kept(values: NDArray[Any], nothing: object) -> Any:
+        ordered = np.take_along_axis(np.asarray(values), order, axis=1)
+        ordered[gone] = nothing
+        return ordered
 
-    return VisibleNeighbours(
-        image_id=kept(np.asarray(neighbours.image_id, dtype=object), "").astype(object),
-        lat=kept(neighbours.lat, np.nan).astype(np.float64),
-        lon=kept(neighbours.lon, np.nan).astype(np.float64),
-        score=kept(neighbours.score, 0.0).astype(np.float32),
+    return Neighbours(
+        image_id=kept(np.asarray(neighbours.image_id, dtype=object), ""),
+        lat=kept(np.asarray(neighbours.lat, dtype=np.float64), np.nan),
+        lon=kept(np.asarray(neighbours.lon, dtype=np.float64), np.nan),
+        score=kept(np.asarray(neighbours.score, dtype=np.float32), 0.0),
+        codes={level: kept(codes, "") for level, codes in neighbours.codes.items()},
+        source=None if neighbours.source is None else kept(neighbours.source, ""),
+        gate=None if neighbours.gate is None else kept(neighbours.gate, 0.0),
     )

@@ -14,7 +14,6 @@ import numpy as np
 
 from geoloc_pipeline.errors import CollectionError, ModelError, SettingError
 from geoloc_pipeline.geo.sphere import MEAN_EARTH_RADIUS_M, distance_m, unit_vectors
-from geoloc_pipeline.retrieval.neighbours import NeighboursLike, VisibleNeighbours, hide_neighbours
 from geoloc_pipeline.tables import ESTIMATES, as_table
 
 if TYPE_CHECKING:
@@ -24,18 +23,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from geoloc_pipeline.evaluation.regions import Regions
+    from geoloc_pipeline.retrieval.neighbours import Neighbours
 
 __all__ = [
     "BATCH_READOUTS",
     "DEFAULT_SETTINGS",
     "READOUTS",
-    "NeighboursLike",
     "ReadoutSettings",
-    "VisibleNeighbours",
     "choose_default",
     "choose_settings",
     "estimate_table",
-    "hide_neighbours",
     "read_out",
     "spread_km",
 ]
@@ -244,7 +241,7 @@ READOUTS: dict[str, Callable[[ArrayLike, ArrayLike, ArrayLike], tuple[float, flo
 """Read-outs of one query with default settings: (lat [k], lon [k], score [k]) to (lat, lon)."""
 
 
-def read_out(neighbours: NeighboursLike, readout: str, *, settings: ReadoutSettings = DEFAULT_SETTINGS) -> Places:
+def read_out(neighbours: Neighbours, readout: str, *, settings: ReadoutSettings = DEFAULT_SETTINGS) -> Places:
     """Return the places that one read-out gives for every query.
 
     Args:
@@ -266,7 +263,7 @@ def read_out(neighbours: NeighboursLike, readout: str, *, settings: ReadoutSetti
 
 
 def spread_km(
-    neighbours: NeighboursLike, *, lat: ArrayLike, lon: ArrayLike, settings: ReadoutSettings = DEFAULT_SETTINGS
+    neighbours: Neighbours, *, lat: ArrayLike, lon: ArrayLike, settings: ReadoutSettings = DEFAULT_SETTINGS
 ) -> NDArray[np.float64]:
     """Return how far the neighbours stand from the answers: the distance within which half of their weight lies.
 
@@ -298,7 +295,7 @@ def spread_km(
 
 
 def estimate_table(
-    neighbours: NeighboursLike,
+    neighbours: Neighbours,
     *,
     query_id: Sequence[str],
     true_lat: ArrayLike,
@@ -363,7 +360,7 @@ def choose_default(estimates: pd.DataFrame) -> str:
 
 
 def choose_settings(
-    neighbours: NeighboursLike,
+    neighbours: Neighbours,
     *,
     true_lat: ArrayLike,
     true_lon: ArrayLike,

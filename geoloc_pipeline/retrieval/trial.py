@@ -15,14 +15,13 @@ import pandas as pd
 
 from geoloc_pipeline.evaluation.metrics import UNTRAINED, mean_position_table
 from geoloc_pipeline.evaluation.regions import Regions, calibrate_regions
+from geoloc_pipeline.retrieval.neighbours import Neighbours, hide_neighbours
 from geoloc_pipeline.retrieval.readouts import (
     BATCH_READOUTS,
     ReadoutSettings,
-    VisibleNeighbours,
     choose_default,
     choose_settings,
     estimate_table,
-    hide_neighbours,
     read_out,
     spread_km,
 )
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geoloc_pipeline.retrieval.readouts import NeighboursLike
 
 WHOLE_VIEWS = ("mean", "photo")
 """A whole picture: the mean of a panorama's views, or a photo's one view."""
@@ -44,7 +42,7 @@ SLACK = 2
 class Searchable(Protocol):
     """What can be searched (`retrieval.gallery.Gallery`)."""
 
-    def search(self, vectors: NDArray[np.float32], *, top_k: int, exact: bool) -> NeighboursLike:
+    def search(self, vectors: NDArray[np.float32], *, top_k: int, exact: bool) -> Neighbours:
         """Return the `top_k` most similar pictures of each vector, each picture once, best first."""
 
 
@@ -157,7 +155,7 @@ def calibrate(gallery: Searchable, validation: Queries, *, split_of: Mapping[str
     if not knows_somebody.any():
         return Calibration()
     validation = validation.only(knows_somebody)
-    seen = hide_neighbours(_only(found, knows_somebody), is_hidden[knows_somebody], top_k=top_k)
+    seen = hide_neighbours(found.queries(knows_somebody), is_hidden[knows_somebody], top_k=top_k)
     settings = choose_settings(seen, true_lat=validation.lat, true_lon=validation.lon)
     estimates = estimate_table(
         seen, query_id=validation.image_id, true_lat=validation.lat, true_lon=validation.lon, settings=settings
@@ -169,12 +167,6 @@ def calibrate(gallery: Searchable, validation: Queries, *, split_of: Mapping[str
         spread = spread_km(seen, lat=lat, lon=lon, settings=settings)
         regions[name] = calibrate_regions(errors.reindex(validation.image_id).to_numpy(), spread_km=spread)
     return Calibration(readout=choose_default(estimates), settings=settings, regions=regions)
-
-
-def _only(neighbours: NeighboursLike, chosen: NDArray[np.bool_]) -> VisibleNeighbours:
-    return VisibleNeighbours(
-        neighbours.image_id[chosen], neighbours.lat[chosen], neighbours.lon[chosen], neighbours.score[chosen]
-    )
 
 
 def answer(gallery: Searchable, queries: Queries, calibration: Calibration, *, top_k: int) -> pd.DataFrame:
@@ -210,7 +202,7 @@ class MatrixGallery:
 
     embeddings: pd.DataFrame
 
-    def search(self, vectors: NDArray[np.float32], *, top_k: int, exact: bool = True) -> VisibleNeighbours:
+    def search(self, vectors: NDArray[np.float32], *, top_k: int, exact: bool = True) -> Neighbours:
         """Return the `top_k` most similar pictures of each vector `[q, 512]`, each picture once, best first; always exact."""
         del exact
         rows = self.embeddings.sort_values(["image_id", "view"])
@@ -219,7 +211,7 @@ class MatrixGallery:
         best = np.maximum.reduceat(score, first, axis=1)  # a picture is as similar as its most similar view
         order = np.argsort(-best, axis=1, kind="stable")[:, :top_k]
         lat, lon = (rows[name].to_numpy(dtype=np.float64)[first] for name in ("lat", "lon"))
-        return VisibleNeighbours(
+        return Neighbours(
             image_id=ids.astype(object)[order],
             lat=lat[order],
             lon=lon[order],

@@ -59,7 +59,7 @@ def test_vectors_have_unit_length_whatever_the_shape_of_the_picture(embedder, no
 
 def test_no_picture_gives_no_vector(embedder):
     assert embedder.embed_views([]).shape == (0, 512)
-    assert embedder.classify_views([])["prefecture"].shape == (0, 3)
+    assert embedder.read_views([]).heads["prefecture"].shape == (0, 3)
     assert list(embedder.embed_batches([])) == []
 
 
@@ -75,10 +75,12 @@ def test_a_vector_does_not_depend_on_its_companions(embedder, noise):
     assert np.allclose(together, np.concatenate([embedder.embed_views([view]) for view in views]), atol=1e-5)
 
 
-def test_probabilities_are_those_of_the_heads(embedder, noise):
-    found = embedder.classify_views([noise(1), noise(2, 48, 64)])
-    assert set(found) == {"prefecture"}
-    assert np.allclose(found["prefecture"].sum(axis=1), 1, atol=1e-6)
+def test_one_pass_gives_the_vectors_and_what_the_heads_say(embedder, noise):
+    pictures = [noise(1), noise(2, 48, 64)]
+    found = embedder.read_views(pictures)
+    assert np.allclose(found.embedding, embedder.embed_views(pictures), atol=1e-6)
+    assert set(found.heads) == {"prefecture"}
+    assert np.allclose(found.heads["prefecture"].sum(axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -19,14 +18,7 @@ from geoloc_pipeline.retrieval.locate import (
     osm_link,
     place_words,
 )
-
-
-@dataclass(frozen=True)
-class Found:
-    image_id: np.ndarray
-    lat: np.ndarray
-    lon: np.ndarray
-    score: np.ndarray
+from geoloc_pipeline.retrieval.neighbours import Neighbours
 
 
 class MeanColour:
@@ -50,12 +42,12 @@ class ColourGallery:
         self.place = np.where(is_red[:, None], [43.06, 141.35], [26.3, 127.8]) + chance.normal(0, 0.01, (n, 2))
         self.asked: list[tuple[int, bool]] = []
 
-    def search(self, vectors: np.ndarray, /, *, top_k: int = 100, exact: bool = False) -> Found:
+    def search(self, vectors: np.ndarray, /, *, top_k: int = 100, exact: bool = False) -> Neighbours:
         self.asked.append((top_k, exact))
         score = vectors @ self.vectors.T
         order = np.argsort(-score, axis=1)[:, :top_k]
         ids = np.array([f"picture{i}" for i in range(len(self.place))], dtype=object)
-        return Found(ids[order], self.place[order, 0], self.place[order, 1], np.take_along_axis(score, order, axis=1))
+        return Neighbours(ids[order], self.place[order, 0], self.place[order, 1], np.take_along_axis(score, order, axis=1))
 
 
 def red(side: int = 8) -> np.ndarray:
@@ -120,8 +112,8 @@ def test_a_read_out_that_does_not_exist_is_refused():
         locate_photo(red(), embedder=MeanColour(), gallery=ColourGallery(), readout="magic")
 
 
-def one_neighbour(*, lat: float = 35.68, lon: float = 139.7, image_id: str = "a") -> Found:
-    return Found(
+def one_neighbour(*, lat: float = 35.68, lon: float = 139.7, image_id: str = "a") -> Neighbours:
+    return Neighbours(
         np.array([[image_id]], dtype=object), np.array([[lat]]), np.array([[lon]]), np.array([[0.5]], dtype=np.float32)
     )
 
@@ -138,7 +130,7 @@ def test_json_has_stable_keys_and_no_value_that_json_lacks():
 
 def test_absent_neighbours_are_left_out_and_any_query_can_be_asked_for():
     lat = np.array([[35.0, 35.1], [26.0, np.nan]])
-    found = Found(np.array([["a", "b"], ["c", ""]], dtype=object), lat, lat + 100, np.array([[0.9, 0.8], [0.7, 0.0]]))
+    found = Neighbours(np.array([["a", "b"], ["c", ""]], dtype=object), lat, lat + 100, np.array([[0.9, 0.8], [0.7, 0.0]]))
     answer = answer_from_neighbours(found, query=1)
     assert [n.image_id for n in answer.neighbours] == ["c"]
     assert answer.lat == pytest.approx(26.0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geoloc_pipeline.retrieval.neighbours import VisibleNeighbours, hide_neighbours
+from geoloc_pipeline.retrieval.neighbours import Neighbours, hide_neighbours
 from geoloc_pipeline.retrieval.readouts import read_out
 
 
-def neighbours() -> VisibleNeighbours:
+def neighbours() -> Neighbours:
     ids = np.array([[f"i{q}-{k}" for k in range(5)] for q in range(2)], dtype=object)
     lat = np.array([[35.0, 35.1, 35.2, 35.3, 35.4], [26.0, 26.1, 26.2, 26.3, 26.4]])
-    return VisibleNeighbours(ids, lat, lat + 100, np.tile(np.float32([0.9, 0.8, 0.7, 0.6, 0.5]), (2, 1)))
+    return Neighbours(ids, lat, lat + 100, np.tile(np.float32([0.9, 0.8, 0.7, 0.6, 0.5]), (2, 1)))
 
 
 HIDDEN = np.array([[True, False, True, False, False], [True, True, True, True, False]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from geoloc_pipeline.errors import CollectionError, ModelError, SettingError
 from geoloc_pipeline.evaluation.regions import Regions
 from geoloc_pipeline.geo.sphere import distance_m
+from geoloc_pipeline.retrieval.neighbours import Neighbours
 from geoloc_pipeline.retrieval.readouts import (
     BATCH_READOUTS,
     DEFAULT_SETTINGS,
@@ -28,20 +29,12 @@ from geoloc_pipeline.retrieval.readouts import (
 from geoloc_pipeline.tables import ESTIMATES, check_table
 
 
-@dataclass(frozen=True)
-class Found:
-    image_id: np.ndarray
-    lat: np.ndarray
-    lon: np.ndarray
-    score: np.ndarray
-
-
-def found(lat: np.ndarray, lon: np.ndarray, score: np.ndarray) -> Found:
+def found(lat: np.ndarray, lon: np.ndarray, score: np.ndarray) -> Neighbours:
     ids = np.array([[f"i{q}-{k}" for k in range(lat.shape[1])] for q in range(lat.shape[0])], dtype=object).reshape(lat.shape)
-    return Found(ids, lat, lon, score)
+    return Neighbours(ids, lat, lon, score)
 
 
-def simulated(n: int, k: int = 100, inliers: float = 0.8, seed: int = 0) -> tuple[Found, np.ndarray, np.ndarray]:
+def simulated(n: int, k: int = 100, inliers: float = 0.8, seed: int = 0) -> tuple[Neighbours, np.ndarray, np.ndarray]:
     """Neighbours of which a share lies around the truth and the rest around other cities."""
     chance = np.random.default_rng(seed)
     cities = np.array([[43.06, 141.35], [38.27, 140.87], [35.68, 139.70], [34.69, 135.50], [33.59, 130.40], [26.21, 127.68]])
