@@ -14,6 +14,7 @@ import numpy as np
 
 from geoloc_pipeline.retrieval.embedder import BATCH, COMPILE_FROM, Embedder, Vectors, unit
 from geoloc_pipeline.retrieval.finished import Finished, Former, Scratch, join
+from geoloc_pipeline.retrieval.heads import HeadTops, join_tops, mean_tops
 from geoloc_pipeline.retrieval.views import ShardViews, check_shards
 from geoloc_pipeline.storage.progress import Progress
 from geoloc_pipeline.tables import (
@@ -27,7 +28,7 @@ from geoloc_pipeline.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -57,12 +58,28 @@ class Embedded(NamedTuple):
     unchanged: bool
 
 
+class Read(NamedTuple):
+    """What the model says of some pictures: vectors and heads.
+
+    Attributes:
+        embeddings: `IMAGE_EMBEDDINGS`: every view, and the mean of a picture's compass views.
+        heads: By task, row for row with `embeddings`; a mean row holds the mean of its views' probabilities. Empty when the
+            heads were not asked.
+    """
+
+    embeddings: pd.DataFrame
+    heads: Mapping[str, HeadTops]
+
+
 def embed_partition(
     checkpoint: Path,
     shards: pd.DataFrame,
     folder: Path,
     *,
     scratch: Path,
+    splits: Sequence[str] = TRAIN_AND_VAL,
+    untrained: bool = False,
+    start_weights: str = "none",
     former: Former | None = None,
     tokens: bool = False,
     code_version: str = "1",
@@ -70,7 +87,7 @@ def embed_partition(
     chunk_views: int = CHUNK_VIEWS,
     progress: Progress | None = None,
 ) -> Embedded:
-    """Return the embeddings of one partition's train and validation pictures: every view, and the mean of compass views.
+    """Return the embeddings of one partition's pictures, train and validation if not said otherwise: views, and their means.
 
     Resumed after a kill, on a CPU, the tables are equal byte for byte to those of an uninterrupted job. With vectors taken over
     from former tables they are equal to 1e-6: other batches are formed, and a matrix product's rounding depends on its batch.
@@ -80,6 +97,9 @@ def embed_partition(
         shards: `training_shards` of the partition.
         folder: Of its tar shards.
         scratch: Folder in which finished chunks are kept; `finished.remove_scratch` it when the tables are written.
+        splits: Which pictures; test pictures must not stand in the gallery.
+        untrained: Fresh weights instead of the trained ones, always the same: the baseline.
+        start_weights: Of an untrained backbone: `none` (fresh), or what training began with.
         former: Tables of the last job.
         tokens: Whether the backbone's output is wanted as well; it costs no second pass.
         code_version: Raised when the same pixels and weights give another vector.
@@ -96,14 +116,14 @@ def embed_partition(
         ImageError: A view is no picture.
         GpuMemoryError: Not even one picture fits into the GPU's memory.
     """
-    rows = _rows_of(shards, TRAIN_AND_VAL)
+    rows = _rows_of(shards, splits)
     if len(rows) == 0:
         empty = empty_table(BACKBONE_TOKENS) if tokens else None
         return Embedded(
             empty_table(IMAGE_EMBEDDINGS), empty, empty_table(EMBEDDED_VIEWS), computed=0, taken_over=0, unchanged=False
         )
     check_shards(rows, folder)
-    embedder = Embedder.load(checkpoint, batch=batch)
+    embedder = Embedder.load(checkpoint, untrained=untrained, start_weights=start_weights, batch=batch)
     maker = f"{embedder.model_version} {embedder.preprocessing} {code_version} "
     views = ShardViews(rows, folder, maker=maker)
     job = _Job(embedder, views, token_width=embedder.token_width if tokens else 0, progress=progress or Progress())
@@ -159,6 +179,77 @@ def embed_shards(
     job = _Job(embedder, views, token_width=0, progress=progress or Progress())
     job.compute()
     return _table(IMAGE_EMBEDDINGS, rows, job.vectors.embedding, model_version=embedder.model_version)
+
+
+def read_shards(
+    checkpoint: Path,
+    shards: pd.DataFrame,
+    folder: Path,
+    *,
+    splits: Sequence[str] = ("val", "test"),
+    progress: Progress | None = None,
+) -> Read:
+    """Return embeddings and heads of some pictures, computed anew: what an evaluation asks with.
+
+    Args:
+        checkpoint: `best.pt`.
+        shards: `training_shards` of the partition.
+        folder: Of its tar shards.
+        splits: Which pictures.
+        progress: Told how many views there are, and advanced by each.
+
+    Returns:
+        Rows in the order of (image_id, view); heads are empty where no picture is of these splits.
+
+    Raises:
+        MissingInputError: There is no checkpoint, or a shard is gone or was cut short.
+    """
+    rows = _rows_of(shards, splits)
+    if len(rows) == 0:
+        return Read(empty_table(IMAGE_EMBEDDINGS), {})
+    check_shards(rows, folder)
+    embedder = Embedder.load(checkpoint)
+    views = ShardViews(rows, folder, maker=embedder.model_version)
+    progress = progress or Progress()
+    progress.tell(0, total=len(views), unit="views")
+    batches = views.batches(
+        embedder.preprocessing,
+        chosen=np.arange(len(rows)),
+        squares=embedder.batch,
+        ahead=embedder.decodes_ahead,
+        pin=embedder.on_gpu,
+    )
+    vectors, parts = [], []
+    for _, embedding, said in embedder.read_batches(batches):
+        vectors.append(embedding)
+        parts.append(said)
+        progress.advance(len(embedding))
+    table = _table(IMAGE_EMBEDDINGS, rows, np.concatenate(vectors), model_version=embedder.model_version)
+    return Read(table, {task: _beside(table, rows, join_tops([part[task] for part in parts])) for task in parts[0]})
+
+
+def _beside(table: pd.DataFrame, rows: pd.DataFrame, tops: HeadTops) -> HeadTops:
+    """Return what a head says of the views `rows`, and of the means of compass views, in the order of the table of vectors."""
+    compass = np.flatnonzero((rows["view"] != "photo").to_numpy())
+    images, counts = np.unique(rows["image_id"].to_numpy()[compass].astype(str), return_counts=True)
+    every = join_tops([tops, mean_tops(tops.rows(compass), counts)]) if len(images) else tops
+    named = [*zip(rows["image_id"], rows["view"], strict=True), *((image, "mean") for image in images)]
+    row_of = {name: row for row, name in enumerate(named)}
+    return every.rows(np.array([row_of[name] for name in zip(table["image_id"], table["view"], strict=True)], dtype=np.int64))
+
+
+def join_reads(reads: Sequence[Read]) -> Read:
+    """Return the pictures of several partitions as one; partitions without any picture are passed over."""
+    import pandas as pd
+
+    some = [read for read in reads if len(read.embeddings)]
+    if not some:
+        return Read(empty_table(IMAGE_EMBEDDINGS), {})
+    tasks = [task for task in some[0].heads if all(task in read.heads for read in some)]
+    return Read(
+        embeddings=pd.concat([read.embeddings for read in some], ignore_index=True),
+        heads={task: join_tops([read.heads[task] for read in some]) for task in tasks},
+    )
 
 
 def _rows_of(shards: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 
 from geoloc_pipeline.errors import GpuMemoryError, ImageError
 from geoloc_pipeline.model.saved import SavedGeolocator, load_geolocator
+from geoloc_pipeline.retrieval.heads import MOST, HeadTops, mean_tops
 from geoloc_pipeline.tables import EMBEDDING_SIZE
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Embedder:
         checkpoint: Path,
         *,
         untrained: bool = False,
+        start_weights: str = "none",
         device: torch.device | str | None = None,
         threads: int = 0,
         batch: int = BATCH,
@@ -120,6 +122,7 @@ class Embedder:
         Args:
             checkpoint: `best.pt`.
             untrained: Keep the architecture and leave the weights fresh, always the same: the baseline.
+            start_weights: Of an untrained backbone: `none` (fresh), or what training began with.
             device: Where it computes; a GPU where there is one, if absent.
             threads: CPU threads of torch in this whole process; 0 leaves them as they are.
             batch: Squares that it reads at once.
@@ -129,7 +132,7 @@ class Embedder:
         """
         if threads:
             torch.set_num_threads(threads)
-        return cls(load_geolocator(checkpoint, untrained=untrained), device=device, batch=batch)
+        return cls(load_geolocator(checkpoint, untrained=untrained, start_weights=start_weights), device=device, batch=batch)
 
     @property
     def on_gpu(self) -> bool:
@@ -211,6 +214,41 @@ class Embedder:
         """
         model = self._model
         question: Question = model.embed_with_tokens if tokens else lambda pixels: (model.embed(pixels),)
+        for batch, found in self._answers(batches, question):
+            means = [unit(_mean_of_groups(each, batch.counts)) for each in found]
+            token = means[1].astype(np.float16) if len(means) > 1 else np.empty((len(means[0]), 0), dtype=np.float16)
+            yield batch, Vectors(embedding=means[0], token=token)
+
+    def read_batches(
+        self, batches: Iterable[ViewBatch]
+    ) -> Iterator[tuple[ViewBatch, NDArray[np.float32], dict[str, HeadTops]]]:
+        """Yield the vectors of batches, and the likeliest classes of every head, from one pass of the network.
+
+        Args:
+            batches: As of `embed_batches`.
+
+        Yields:
+            Each batch, its views' `[n, 512]` unit vectors, and by task what its heads say of them.
+
+        Raises:
+            GpuMemoryError: Not even one picture fits into the GPU's memory.
+        """
+        tasks = self._model.tasks
+        sizes = {task: len(self.vocabulary.tasks[task].codes) for task in tasks}
+
+        def question(pixels: Tensor) -> tuple[Tensor, ...]:
+            said = self._model(pixels)
+            tops = [said.logits[task].float().softmax(dim=1).topk(min(MOST, sizes[task])) for task in tasks]
+            return F.normalize(said.embedding.float(), dim=1), *(part for top in tops for part in (top.indices, top.values))
+
+        for batch, (embedding, *tops) in self._answers(batches, question):
+            pairs = zip(tasks, tops[::2], tops[1::2], strict=True)
+            heads = {task: HeadTops(sizes[task], index.astype(np.int32), chance) for task, index, chance in pairs}
+            told = {task: mean_tops(said, batch.counts) for task, said in heads.items()}
+            yield batch, unit(_mean_of_groups(embedding, batch.counts)), told
+
+    def _answers(self, batches: Iterable[ViewBatch], question: Question) -> Iterator[tuple[ViewBatch, list[NDArray[Any]]]]:
+        """Yield what the model answers about the squares of each batch, in order; a GPU always has the next one in hand."""
         flying: deque[tuple[ViewBatch, list[Tensor], torch.cuda.Event | None]] = deque()
         for batch in batches:
             found = self._ask(batch.pixels.to(self._device, non_blocking=True), question)
@@ -255,12 +293,10 @@ class Embedder:
             return None
 
 
-def _landed(batch: ViewBatch, found: list[Tensor], done: torch.cuda.Event | None) -> tuple[ViewBatch, Vectors]:
+def _landed(batch: ViewBatch, found: list[Tensor], done: torch.cuda.Event | None) -> tuple[ViewBatch, list[NDArray[Any]]]:
     if done is not None:
         done.synchronize()
-    means = [unit(_mean_of_groups(each.numpy(), batch.counts)) for each in found]
-    token = means[1].astype(np.float16) if len(means) > 1 else np.empty((len(means[0]), 0), dtype=np.float16)
-    return batch, Vectors(embedding=means[0], token=token)
+    return batch, [each.numpy() for each in found]
 
 
 def _checked(view: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
+from geoloc_pipeline.geo.sphere import destination
 from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
 from geoloc_pipeline.model.saved import FORMAT
 from geoloc_pipeline.model.vocabulary import TaskClasses, Vocabulary
+from geoloc_pipeline.retrieval.neighbours import Neighbours
 from geoloc_pipeline.storage.shards import write_shard
-from geoloc_pipeline.tables import TASKS, TRAINING_SHARDS, as_table
+from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, TASKS, TRAINING_SHARDS, as_table
 
 CONFIG = GeolocatorConfig(
     backbone="test_vit", input_px=32, class_counts={"prefecture": 3}, location_sigmas=(1.0,), location_width=8
@@ -71,3 +73,68 @@ def write_views():
         return as_table(TRAINING_SHARDS, {name: frame[name] for name in TRAINING_SHARDS.column_names})
 
     return write
+
+
+def _found(lat: np.ndarray, lon: np.ndarray, score: np.ndarray) -> Neighbours:
+    ids = np.array([[f"i{q}-{k}" for k in range(lat.shape[1])] for q in range(lat.shape[0])], dtype=object).reshape(lat.shape)
+    return Neighbours(ids, lat, lon, score)
+
+
+def _simulated(n: int, k: int = 100, inliers: float = 0.8, seed: int = 0) -> tuple[Neighbours, np.ndarray, np.ndarray]:
+    """Neighbours of which a share lies around the truth and the rest around other cities."""
+    chance = np.random.default_rng(seed)
+    cities = np.array([[43.06, 141.35], [38.27, 140.87], [35.68, 139.70], [34.69, 135.50], [33.59, 130.40], [26.21, 127.68]])
+    truth = cities[chance.integers(0, 6, n)] + chance.normal(0, 0.1, (n, 2))
+    lost = chance.random((n, k)) > inliers
+    place = truth[:, None] + chance.normal(0, 0.02, (n, k, 2))
+    place[lost] = cities[chance.integers(0, 6, lost.sum())] + chance.normal(0, 0.3, (lost.sum(), 2))
+    score = np.sort(chance.uniform(0.5, 0.9, (n, k)), axis=1)[:, ::-1].astype(np.float32)
+    return _found(place[..., 0], place[..., 1], score), truth[:, 0], truth[:, 1]
+
+
+@pytest.fixture(scope="session")
+def found():
+    """Return neighbours at places `[q, k]`, with ids made up."""
+    return _found
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """Draw neighbours, a share of them around the truth, and return them with the latitudes and longitudes of the truth."""
+    return _simulated
+
+
+CITIES = ((43.06, 141.35), (35.68, 139.77), (34.18, 131.47), (26.21, 127.68))
+
+
+def _world(n: int = 240, *, noise: float = 0.25, seed: int = 0) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return embeddings of `n` pictures in four cities that point towards their city, and the split of each."""
+    dice = np.random.default_rng(seed)
+    axes = np.linalg.qr(dice.normal(size=(512, 4)))[0].T
+    columns: dict[str, list] = {column.name: [] for column in IMAGE_EMBEDDINGS.columns}
+    split_of = {}
+    for index in range(n):
+        city = index % 4
+        lat, lon = destination(
+            lat=CITIES[city][0],
+            lon=CITIES[city][1],
+            bearing_deg=float(dice.uniform(0, 360)),
+            away_m=float(dice.uniform(0, 8000)),
+        )
+        views = []
+        for view in ("N", "E", "S", "W"):
+            vector = axes[city] + noise * dice.normal(size=512) / np.sqrt(512) * 3
+            views.append((view, vector / np.linalg.norm(vector)))
+        mean = np.mean([vector for _, vector in views], axis=0)
+        views.append(("mean", mean / np.linalg.norm(mean)))
+        split_of[f"i{index:04d}"] = "test" if index % 20 == 0 else "val" if index % 7 == 1 else "train"
+        for view, vector in views:
+            for name, value in zip(columns, (f"i{index:04d}", view, "m", lat, lon, vector.astype(np.float32)), strict=True):
+                columns[name].append(value)
+    return as_table(IMAGE_EMBEDDINGS, columns), split_of
+
+
+@pytest.fixture(scope="session")
+def world():
+    """Return embeddings of pictures in four cities that point towards their city, and the split of each picture."""
+    return _world

@@ -13,7 +13,7 @@ import torch
 
 from geoloc_pipeline.errors import MissingInputError, ModelError
 from geoloc_pipeline.model.saved import weights_hash
-from geoloc_pipeline.retrieval.embed import embed_partition, embed_shards
+from geoloc_pipeline.retrieval.embed import embed_partition, embed_shards, join_reads, read_shards
 from geoloc_pipeline.retrieval.embedder import Embedder
 from geoloc_pipeline.retrieval.finished import Former, remove_scratch
 from geoloc_pipeline.storage.parquet import write_table
@@ -212,3 +212,28 @@ def test_a_killed_job_goes_on_where_it_was_to_the_same_bytes(checkpoint, town, t
         assert file.read_bytes() == (tmp_path / "2" / file.name).read_bytes()
     remove_scratch(tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+def test_pictures_are_read_with_what_the_heads_say_of_every_view_and_mean(checkpoint, shards):
+    rows, folder, pixels = shards
+    read = read_shards(checkpoint, rows, folder, splits=("train", "test"))
+    table = embed_shards(checkpoint, rows, folder, splits=("train", "test"))
+    assert read.embeddings.drop(columns="embedding").equals(table.drop(columns="embedding"))
+    assert np.allclose(matrix(read.embeddings), matrix(table), atol=1e-6)
+    alone = Embedder.load(checkpoint).read_views(pixels).heads["prefecture"]
+    of_view = {key: alone[n] for n, key in enumerate(zip(rows["image_id"], rows["view"], strict=True))}
+    said = read.heads["prefecture"].of(np.tile(np.arange(3), (len(table), 1)))
+    for row, (image, view) in enumerate(zip(table["image_id"], table["view"], strict=True)):
+        wanted = of_view.get((image, view))
+        if wanted is None:
+            wanted = np.mean([chance for (of, _), chance in of_view.items() if of == image], axis=0)
+        assert said[row] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_reads_of_partitions_are_joined_and_empty_ones_are_passed_over(checkpoint, shards):
+    rows, folder, _ = shards
+    nothing = read_shards(checkpoint, rows, folder, splits=())
+    one, two = (read_shards(checkpoint, rows, folder, splits=(split,)) for split in ("train", "test"))
+    both = join_reads([one, nothing, two])
+    assert len(both.embeddings) == len(one.embeddings) + len(two.embeddings) == len(both.heads["prefecture"])
+    assert len(join_reads([nothing]).embeddings) == 0

@@ -1,63 +1,32 @@
-"""What is chosen on validation, who may see whom, and what the baselines say."""
+"""A trial answers every test picture, honestly, and its baselines stand beside it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pandas as pd
 import pytest
 
-from geoloc_pipeline.geo.sphere import destination
+from geoloc_pipeline.retrieval.embed import Read
+from geoloc_pipeline.retrieval.queries import whole_pictures
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS
-from geoloc_pipeline.retrieval.trial import (
-    Calibration,
-    Material,
-    MatrixGallery,
-    calibrate,
-    run_trial,
-    single_views,
-    whole_pictures,
-)
-from geoloc_pipeline.tables import ESTIMATES, IMAGE_EMBEDDINGS, as_table, check_table
-
-CITIES = ((43.06, 141.35), (35.68, 139.77), (34.18, 131.47), (26.21, 127.68))
-
-
-def world(n: int = 240, *, noise: float = 0.25, seed: int = 0) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return embeddings of `n` pictures in four cities that point towards their city, and the split of each."""
-    dice = np.random.default_rng(seed)
-    axes = np.linalg.qr(dice.normal(size=(512, 4)))[0].T
-    columns: dict[str, list] = {column.name: [] for column in IMAGE_EMBEDDINGS.columns}
-    split_of = {}
-    for index in range(n):
-        city = index % 4
-        lat, lon = destination(
-            lat=CITIES[city][0],
-            lon=CITIES[city][1],
-            bearing_deg=float(dice.uniform(0, 360)),
-            away_m=float(dice.uniform(0, 8000)),
-        )
-        views = []
-        for view in ("N", "E", "S", "W"):
-            vector = axes[city] + noise * dice.normal(size=512) / np.sqrt(512) * 3
-            views.append((view, vector / np.linalg.norm(vector)))
-        mean = np.mean([vector for _, vector in views], axis=0)
-        views.append(("mean", mean / np.linalg.norm(mean)))
-        split_of[f"i{index:04d}"] = "test" if index % 20 == 0 else "val" if index % 7 == 1 else "train"
-        for view, vector in views:
-            for name, value in zip(columns, (f"i{index:04d}", view, "m", lat, lon, vector.astype(np.float32)), strict=True):
-                columns[name].append(value)
-    return as_table(IMAGE_EMBEDDINGS, columns), split_of
+from geoloc_pipeline.retrieval.trial import Material, MatrixGallery, run_trial
+from geoloc_pipeline.tables import ESTIMATES, check_table
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def material(world) -> Material:
     embeddings, split_of = world()
     blind, _ = world(noise=200.0, seed=1)  # all noise: an encoder that has learned nothing
-    is_test = embeddings["image_id"].map(split_of) == "test"
-    indexed = embeddings[~is_test]
+    splits = embeddings["image_id"].map(split_of)
+    indexed = embeddings[splits != "test"]
     untrained = blind.assign(lat=embeddings["lat"], lon=embeddings["lon"])
     return Material(
-        gallery=MatrixGallery(indexed), indexed=indexed, test=embeddings[is_test], untrained=untrained, split_of=split_of
+        gallery=MatrixGallery(indexed),
+        indexed=indexed,
+        asked=Read(embeddings[splits != "train"].reset_index(drop=True), {}),
+        untrained=untrained,
+        split_of=split_of,
     )
 
 
@@ -72,45 +41,31 @@ def test_a_trial_answers_every_test_picture_with_every_read_out_and_both_baselin
     assert medians["untrained"] > 10 * medians[result.calibration.readout]
     assert medians["mean_position"] > 300
     assert len(result.one_view) == 12
+    assert result.found.image_id.shape == (12, 20)
 
 
-def test_validation_never_sees_validation(material: Material) -> None:
-    """A validation picture stands in the gallery itself; seen, it would promise an error of nothing."""
-    seen = []
-
-    class Watched(MatrixGallery):
-        def search(self, vectors, *, top_k, exact=True):
-            found = super().search(vectors, top_k=top_k)
-            seen.append(found)
-            return found
-
-    validation = whole_pictures(material.indexed[material.indexed["image_id"].map(material.split_of) == "val"])
-    calibration = calibrate(Watched(material.indexed), validation, split_of=material.split_of, top_k=5)
-    assert (seen[0].image_id[:, 0] == np.array(validation.image_id)).all()  # it does find itself, and is hidden
-    assert calibration.regions["nearest"].radii_km(0.0)[0][0] > 0.05
+def test_what_was_known_beforehand_stands_beside_every_answer_and_agrees_with_the_estimates(material: Material) -> None:
+    result = run_trial(material, top_k=20)
+    told = result.confidence
+    assert told["kind"].value_counts().to_dict() == {"whole": 12, "one_view": 12}
+    assert np.isfinite(told.select_dtypes("number").to_numpy()).all()
+    mine = result.estimates[result.estimates["readout"] == result.calibration.readout].set_index("query_id")
+    whole = told[told["kind"] == "whole"].set_index("query_id")
+    for column in ("error_km", "region_50_km", "region_90_km"):
+        assert whole[column].to_numpy() == pytest.approx(mine[column].reindex(whole.index).to_numpy())
 
 
-def test_a_gallery_of_validation_pictures_only_calibrates_nothing(material: Material) -> None:
-    is_val = material.indexed["image_id"].map(material.split_of) == "val"
-    validation = material.indexed[is_val]
-    found = calibrate(MatrixGallery(validation), whole_pictures(validation), split_of=material.split_of, top_k=5)
-    assert found == Calibration()
+def test_without_test_or_validation_pictures_a_trial_has_little_to_tell(material: Material) -> None:
+    for kept in ("val", "test"):
+        rows = material.asked.embeddings["image_id"].map(material.split_of) == kept
+        untrained = material.untrained[material.untrained["image_id"].map(material.split_of).isin(("train", kept))]
+        some = replace(material, asked=Read(material.asked.embeddings[rows].reset_index(drop=True), {}), untrained=untrained)
+        result = run_trial(some, top_k=5)
+        assert len(result.tested) == (12 if kept == "test" else 0)
+        assert bool(result.calibration.regions) == (kept == "val")
 
 
-def test_a_calibration_survives_being_written(material: Material) -> None:
-    calibration = run_trial(material, top_k=20).calibration
-    assert Calibration.from_json(calibration.to_json()) == calibration
-
-
-def test_a_whole_picture_is_its_mean_and_a_single_view_never_is() -> None:
-    embeddings, _ = world(n=12)
-    assert whole_pictures(embeddings).image_id == single_views(embeddings).image_id == [f"i{i:04d}" for i in range(12)]
-    means = np.stack(embeddings[embeddings["view"] == "mean"].sort_values("image_id")["embedding"])
-    assert np.array_equal(whole_pictures(embeddings).vectors, means)
-    assert not np.isclose(single_views(embeddings).vectors, means).all(axis=1).any()
-
-
-def test_the_matrix_gallery_agrees_with_brute_force() -> None:
+def test_the_matrix_gallery_agrees_with_brute_force(world) -> None:
     embeddings, _ = world(n=40)
     gallery, queries = MatrixGallery(embeddings), whole_pictures(embeddings)
     found = gallery.search(queries.vectors, top_k=10)
