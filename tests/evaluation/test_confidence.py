@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.evaluation.confidence import (
     area_under_risk,
+    coverage_interval,
     risk_coverage,
     separation,
-    coverage_interval,
     threshold_for_risk,
 )
 
