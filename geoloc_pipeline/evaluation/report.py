@@ -1,4 +1,4 @@
-"""The report page: one file that says how good the answers are, and how they came about.
+"""The report page: one file that says how good the answers are, what limits them, and how they came about.
 
 Whatever was not measured is left out of the page, never shown as zero.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.evaluation import charts, distribution, metrics
+from geoloc_pipeline.evaluation import metrics, paper, report_charts
+from geoloc_pipeline.evaluation.areas import URBAN_PER_KM2
+from geoloc_pipeline.evaluation.audit import ALIKE_FROM
 from geoloc_pipeline.evaluation.pages import render_page
-from geoloc_pipeline.geo.prefectures import BY_CODE
-from geoloc_pipeline.geo.sphere import spherical_mean
+from geoloc_pipeline.evaluation.tracks import KNOWN, NEW, SAME_SEQUENCE
+from geoloc_pipeline.evaluation.words import WORDS
 from geoloc_pipeline.storage.atomic import write_text
 
 if TYPE_CHECKING:
@@ -22,28 +22,56 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
-    from markupsafe import Markup
 
     from geoloc_pipeline.evaluation.cartography import Outline
+    from geoloc_pipeline.evaluation.findings import Findings
 
-WORDS = {
-    metrics.MEAN_POSITION: ("Mean position", "always the mean place of the training pictures; looks at no picture"),
-    metrics.UNTRAINED: ("Untrained encoder", "the same network before training, same gallery, same read-out"),
-    "centroid": ("Centroid", "centre of all neighbours (the paper's read-out, §4)"),
-    "weighted": ("Weighted centre", "neighbours weigh by similarity"),
-    "nearest": ("Nearest", "place of the most similar picture"),
-    "mode": ("Density mode", "where the neighbours stand densest"),
+HEADLINE = ("within_1_km_pct", "within_25_km_pct", "within_100_km_pct")
+TRACK_WORDS = {
+    KNOWN: ("Known place", "the gallery holds a picture within 1 km by somebody else, or of another day"),
+    NEW: ("New place", "the gallery holds nothing within 1 km"),
+    SAME_SEQUENCE: ("Same sequence only", "within 1 km, the gallery holds only pictures of the same sequence and day: a leak"),
 }
-"""Name and explanation of everything that may stand in the result table."""
+LEVEL_WORDS = {"prefecture": "prefectures", "municipality": "municipalities", "town": "town blocks"}
+PICTURE_WORDS = {"near_duplicates": "near-duplicates", "others": "all others"}
 
-PAPER_TABLE_3 = (
-    ("OSV5M", 339.0, 0.3, 13.2, 27.9),
-    ("GeoCLIP", 413.0, 0.04, 1.3, 10.0),
-    ("The paper", 25.0, 20.5, 83.7, 91.4),
-)
-"""Model, median km, and percent within 1, 25 and 100 km on the paper's own test pictures (§4, table 3)."""
 
-X_RANGE_KM = (0.05, 3000.0)
+@dataclass(frozen=True)
+class SplitFigures:
+    """What one way of splitting gave.
+
+    Attributes:
+        rule: `grouped` or `paper`.
+        is_this: Whether it is this run's own.
+        readout: The default read-out there.
+        figures: Of the default read-out: n, median_km, low_km, high_km and the shares.
+    """
+
+    rule: str
+    is_this: bool
+    readout: str
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PhotoTrialFigures:
+    """What a public test set gave.
+
+    Attributes:
+        name: For people.
+        about: What it is, and how many of it there should be.
+        listed: Photos that its list names.
+        left_out: How many were left out, by reason.
+        estimates: `ESTIMATES` of the others, by the default read-out.
+        familiarity: Median familiarity; None where it is not known.
+    """
+
+    name: str
+    about: str
+    listed: int
+    left_out: Mapping[str, int]
+    estimates: pd.DataFrame
+    familiarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,20 +80,25 @@ class ReportData:
 
     Attributes:
         title: Of the page.
-        summary: One sentence: which world, which split, which model.
-        estimates: `ESTIMATES` of the test pictures: every read-out, and the baselines `mean_position` and `untrained`.
+        summary: Which world, which split, which model.
+        estimates: `ESTIMATES` of the test pictures: every read-out, and whichever baselines there are.
         default_readout: The one chosen on validation.
+        findings: Tables of these estimates (`findings.find`).
         pictures: `lat`, `lon` and `prefecture_code` of every picture of the data set; None: not shown.
         counts: How many of what, in the order of the chain, such as roads, landmarks, sample points, images, labels, classes.
         seconds: Seconds of each step, in the order of the chain.
         losses: A column `epoch`, and a column for each loss; None when there was no training.
         true_code: Prefecture code of each query, by `query_id`.
         estimated_code: Prefecture code in which the default read-out's answer lies, by `query_id`; None: in the sea.
+        urban_per_km2: Inhabitants per km² from which a town block counted as urban.
         regions_text: How the regions were calibrated (`Regions.text`).
+        risk: Curves of `confidence.risk_coverage`, by what confidence was taken for.
+        one_view: Figures of the default read-out when it is shown one view of each test picture.
         leaks: What was counted to find leaks between training and test, by name.
-        coverage: What the gallery could know at best, by name, such as the share of queries with a picture within 1 km.
-        latency: Seconds of the stages of one answer, by name.
-        heads: Accuracy of the heads in percent, by task.
+        latency: `latency.latency_table`; None: not measured.
+        heads: `heads.head_table`; None: not measured.
+        splits: This run's split, and others that were handed over.
+        test_sets: Public test sets, each a track of its own.
         outlines: Drawn on the map, such as prefectures.
         provenance: What was made of what, by name: dump dates, census edition, model and collection versions.
         notes: Known limits of this run, one sentence each.
@@ -75,17 +108,22 @@ class ReportData:
     summary: str
     estimates: pd.DataFrame
     default_readout: str
+    findings: Findings
     pictures: pd.DataFrame | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     losses: pd.DataFrame | None = None
     true_code: Mapping[str, str] = field(default_factory=dict)
     estimated_code: Mapping[str, str | None] = field(default_factory=dict)
+    urban_per_km2: float = URBAN_PER_KM2
     regions_text: str = ""
+    risk: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    one_view: Mapping[str, Any] = field(default_factory=dict)
     leaks: Mapping[str, Any] = field(default_factory=dict)
-    coverage: Mapping[str, Any] = field(default_factory=dict)
-    latency: Mapping[str, float] = field(default_factory=dict)
-    heads: Mapping[str, float] = field(default_factory=dict)
+    latency: pd.DataFrame | None = None
+    heads: pd.DataFrame | None = None
+    splits: Sequence[SplitFigures] = ()
+    test_sets: Sequence[PhotoTrialFigures] = ()
     outlines: Sequence[Outline] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -96,7 +134,7 @@ def write_report(data: ReportData, path: Path) -> None:
 
     Args:
         data: What the page shows.
-        path: Where it shall stand (`Home.reports`, `index.html`).
+        path: Where it shall stand (`Home.report_page`).
 
     Raises:
         SettingError: There is no estimate of the default read-out.
@@ -124,26 +162,35 @@ def report_html(data: ReportData) -> str:
             value=data.default_readout,
             cure="hand over estimates of it: without answers there is no report",
         )
-    table = metrics.result_table(data.estimates, default=data.default_readout)
+    table = data.findings.results
     headline = table[table["is_default"]].iloc[0].to_dict()
+    unplaced = sum(data.estimated_code.get(query) is None for query in mine["query_id"]) if data.estimated_code else None
     values = {
         "data": data,
         "headline": headline,
+        "ends": _ends(data),
         "results": [_result_row(row) for row in table.to_dict("records")],
         "words": WORDS,
-        "paper": PAPER_TABLE_3,
-        "curve": _curve(data, table),
-        "histogram": charts.error_histogram(mine["error_km"], label=f"Distribution of {len(mine)} test errors"),
-        "error_legend": charts.legend(list(zip(charts.ERROR_WORDS, charts.ERROR_COLOURS, strict=True))),
-        "losses": _losses(data.losses),
-        "calibration": metrics.calibration_table(data.estimates).to_dict("records"),
+        "track_words": TRACK_WORDS,
+        "level_words": LEVEL_WORDS,
+        "picture_words": PICTURE_WORDS,
+        "paper": paper,
+        "alike_from": ALIKE_FROM,
         "outside_box": metrics.outside_box_count(mine)[data.default_readout],
-        "unplaced": sum(data.estimated_code.get(query) is None for query in mine["query_id"]) if data.estimated_code else None,
+        "unplaced": unplaced,
         "longest_s": max(data.seconds.values(), default=0.0),
-        **_prefectures(data, mine),
-        **_pictures(data),
+        "test_sets": [_test_set(test_set) for test_set in data.test_sets],
+        **_tables(data),
+        **report_charts.charts_of(data, mine),
     }
     return render_page("geoloc_pipeline.evaluation", "report.html.j2", values)
+
+
+def _ends(data: ReportData) -> dict[str, tuple[float, float]]:
+    """Return the intervals of the default read-out's figures."""
+    table = data.findings.intervals
+    mine = table[table["readout"] == data.default_readout]
+    return {str(row.figure): (float(row.low), float(row.high)) for row in mine.itertuples()}
 
 
 def _result_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -151,74 +198,23 @@ def _result_row(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "title": title, "about": about}
 
 
-def _curve(data: ReportData, table: pd.DataFrame) -> Markup:
-    """Return the cumulative curves with their legend: baselines grey and dashed, the default read-out on top."""
-    drawn, entries = [], []
-    colours = iter(charts.PALETTE[1:])
-    for row in table.to_dict("records"):
-        is_baseline = row["kind"] == "baseline"
-        colour = charts.PALETTE[0] if row["is_default"] else charts.GREY if is_baseline else next(colours, charts.GREY)
-        if row["readout"] == metrics.UNTRAINED:
-            colour = "#4d5560"
-        errors = data.estimates.loc[data.estimates["readout"] == row["readout"], "error_km"].to_numpy()
-        title = WORDS.get(row["readout"], (row["readout"], ""))[0]
-        drawn.append((row["is_default"], (title, errors, colour, is_baseline)))
-        entries.append((title, colour))
-    ordered = [curve for is_default, curve in sorted(drawn, key=lambda item: item[0])]
-    chart = charts.line_chart(
-        charts.cumulative_lines(ordered, x_range=X_RANGE_KM),
-        label="Share of test pictures whose error is below a distance",
-        x_label="error, km",
-        y_label="% of test pictures",
-        x_range=X_RANGE_KM,
-        y_range=(0.0, 100.0),
-        log_x=True,
-    )
-    return chart + charts.legend(entries)
+def _tables(data: ReportData) -> dict[str, Any]:
+    """Return the tables that the page shows, as rows; empty ones are not shown."""
+    found = data.findings
+    names = ("tracks", "ceilings", "floors", "by_source", "by_kind", "duplicates", "calibration", "prefectures")
+    rows: dict[str, Any] = {name: getattr(found, name).to_dict("records") for name in names}
+    macro = found.macro
+    rows["macro"] = macro[macro["readout"] == data.default_readout].to_dict("records") if len(macro) else []
+    rows["bias"] = found.bias
+    rows["bias_top"] = [] if found.bias is None else found.bias.shares.head(5).to_dict("records")
+    rows["heads"] = [] if data.heads is None else data.heads.to_dict("records")
+    rows["latency"] = [] if data.latency is None else data.latency.to_dict("records")
+    centroid = found.results[found.results["readout"] == "centroid"]
+    rows["centroid"] = centroid.iloc[0].to_dict() if len(centroid) else None
+    return rows
 
 
-def _losses(losses: pd.DataFrame | None) -> Markup | None:
-    if losses is None or losses.empty:
-        return None
-    names = [str(name) for name in losses.columns if name != "epoch"]
-    lines = [
-        charts.Line(name, losses["epoch"], losses[name], charts.PALETTE[number % len(charts.PALETTE)])
-        for number, name in enumerate(names)
-    ]
-    chart = charts.line_chart(lines, label="Loss by epoch", x_label="epoch", y_label="loss")
-    return chart + charts.legend([(line.name, line.colour) for line in lines]) if chart else None
-
-
-def _prefectures(data: ReportData, mine: pd.DataFrame) -> dict[str, Any]:
-    """Return the table of bias, its standard deviation and the map; nothing when the true prefectures are not known."""
-    if not data.true_code:
-        return {"prefectures": [], "bias_std": None, "map": "", "n_even": 0}
-    table = metrics.prefecture_table(mine, true_code=data.true_code, estimated_code=data.estimated_code)
-    bubbles = []
-    codes = mine["query_id"].map(dict(data.true_code))
-    for code, part in mine.groupby(codes, sort=True):
-        lat, lon = spherical_mean(lat=part["true_lat"], lon=part["true_lon"])
-        name = BY_CODE[str(code)].name if str(code) in BY_CODE else str(code)
-        bubbles.append(charts.Bubble(name, lat, lon, len(part), float(np.median(part["error_km"]))))
-    return {
-        "prefectures": table.to_dict("records"),
-        "bias_std": metrics.bias_std_pct(table),
-        "n_even": int((table["n"] > 0).sum()),
-        "map": charts.error_map(bubbles, data.outlines, label="Median error of the test pictures of each prefecture"),
-    }
-
-
-def _pictures(data: ReportData) -> dict[str, Any]:
-    """Return the paper's fig. 4: the map of the data set and its counts; nothing when it is not known."""
-    if data.pictures is None or data.pictures.empty:
-        return {"picture_counts": [], "picture_map": "", "picture_legend": "", "paper_counts": ()}
-    label = "How densely the pictures of the data set stand"
-    drawn, shades = distribution.density_map(
-        lat=data.pictures["lat"], lon=data.pictures["lon"], outlines=data.outlines, label=label
-    )
-    return {
-        "picture_counts": distribution.prefecture_counts(data.pictures["prefecture_code"]),
-        "picture_map": drawn,
-        "picture_legend": charts.legend(shades),
-        "paper_counts": distribution.PAPER_TABLE_2,
-    }
+def _test_set(told: PhotoTrialFigures) -> dict[str, Any]:
+    rows = metrics.result_table(told.estimates, default="").to_dict("records") if len(told.estimates) else []
+    reasons = [(reason.replace("_", " "), count) for reason, count in told.left_out.items() if count]
+    return {"told": told, "rows": [_result_row(row) for row in rows], "left_out": reasons}

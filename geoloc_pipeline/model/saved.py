@@ -87,13 +87,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return contents
 
 
-def load_geolocator(path: Path, *, untrained: bool = False, seed: int = 0) -> SavedGeolocator:
+def load_geolocator(path: Path, *, untrained: bool = False, start_weights: str = "none", seed: int = 0) -> SavedGeolocator:
     """Return the model of a checkpoint or of an export, ready to look at pictures.
 
     Args:
         path: `best.pt`, `last.pt`, or the folder of an export.
         untrained: Keep the architecture and leave the weights fresh: the baseline that shows what training brought. Its
             `model_version` is that of the fresh weights.
+        start_weights: Of an untrained backbone: `none` (fresh), or what training began with (`build_backbone`).
         seed: Of the fresh weights.
 
     Returns:
@@ -116,7 +117,7 @@ def load_geolocator(path: Path, *, untrained: bool = False, seed: int = 0) -> Sa
     _check_vocabulary(vocabulary, weights, what=what, cure=cure)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Geolocator(config)
+        model = Geolocator(config, weights=start_weights if untrained else "none")
     if preprocessing is not None:
         model.preprocessing = preprocessing  # what it was trained with, whatever another timm says of its backbone
     if not untrained:

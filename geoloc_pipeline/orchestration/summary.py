@@ -6,20 +6,23 @@ Does not belong here: figures that a room could compute (`evaluation`, `retrieva
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geoloc_pipeline.errors import BadSourceFileError, MissingInputError
 from geoloc_pipeline.orchestration.assets.training import read_history
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.receipts import read_receipt
-from geoloc_pipeline.tables import LABELLED_IMAGES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from geoloc_pipeline.evaluation.report import PhotoTrialFigures, ReportData, SplitFigures
+    from geoloc_pipeline.orchestration.judging import Judged
     from geoloc_pipeline.retrieval.desk import Desk
     from geoloc_pipeline.retrieval.trial import TrialResult
 
@@ -28,7 +31,8 @@ CHAIN = (
     "street_view_images", "photo_collections", "labelled_images", "dataset_splits", "label_vocabulary", "training_shards",
     "geolocation_model", "image_embeddings", "qdrant_collection",
 )  # fmt: skip
-LATENCY_QUERIES = 5
+LATENCY_ANSWERS = 100
+"""Answers that are timed: the paper's n (§4)."""
 
 
 def facts_of(home: Home, key: str) -> list[dict[str, Any]]:
@@ -75,123 +79,202 @@ def seconds_of(home: Home) -> dict[str, float]:
     return {key: round(sum(float(fact.get("seconds", 0.0)) for fact in facts_of(home, key)), 1) for key in CHAIN}
 
 
-def write_pages(pipeline: Pipeline, result: "TrialResult", *, started_s: float) -> list[Path]:
+def write_pages(
+    pipeline: Pipeline,
+    judged: "Judged",
+    *,
+    started_s: float,
+    other_summary: str = "",
+    test_sets: "Sequence[PhotoTrialFigures]" = (),
+) -> list[Path]:
     """Write summary, report and evidence page of an evaluation.
 
     Args:
         pipeline: Where everything is.
-        result: What the trial found.
+        judged: What the trial found.
         started_s: `time.monotonic()` at the start of the evaluation.
+        other_summary: `summary.json` of a home with the other split rule, to stand beside this one; empty: none.
+        test_sets: What public test sets gave.
 
     Returns:
         The files.
+
+    Raises:
+        MissingInputError: There is no file `other_summary`.
+        BadSourceFileError: It is no summary of this project.
     """
+    from geoloc_pipeline.evaluation.findings import rows_of
     from geoloc_pipeline.evaluation.report import write_report
     from geoloc_pipeline.retrieval.desk import Desk
 
-    home = pipeline.home
+    home, result = pipeline.home, judged.result
+    splits = [*_this_split(judged), *_other_split(other_summary)]
     desk = Desk.open(home)
-    latency = _write_evidence(desk, result)
+    _write_evidence(desk, result)
+    latency = _latency(pipeline, judged)
     counts = counts_of(home) | {"test_images": len(result.tested.image_id)}
     seconds = seconds_of(home) | {"evaluation_report": round(time.monotonic() - started_s, 1)}
     summary = {
-        "results": _rows(result),
+        "results": [{"name": row.pop("readout"), **row} for row in rows_of(judged.findings.results)],
         "one_view": _one_view(result),
         "default_readout": result.calibration.readout,
+        "split": judged.split_rule,
+        **judged.findings.to_json(),
+        "heads": rows_of(judged.heads),
+        "latency": rows_of(latency),
+        "test_sets": [_test_set(told) for told in test_sets],
         "counts": counts,
         "seconds": seconds,
         "profile": pipeline.profile,
         "made_of": desk.provenance(),
     }
     write_text(home.summary(), json.dumps(summary, ensure_ascii=False, indent=1))
-    write_report(_report_data(pipeline, desk, result, counts=counts, seconds=seconds, latency=latency), home.report_page())
+    data = _report_data(pipeline, desk, judged, counts=counts, seconds=seconds)
+    write_report(replace(data, latency=latency, splits=splits, test_sets=test_sets), home.report_page())
     return [home.summary(), home.report_page(), home.evidence_page()]
-
-
-def _rows(result: "TrialResult") -> list[dict[str, Any]]:
-    from geoloc_pipeline.evaluation.metrics import result_table
-
-    table = result_table(result.estimates, default=result.calibration.readout)
-    rows = json.loads(table.to_json(orient="records", double_precision=4))
-    return [{"name": row.pop("readout"), **row} for row in rows]
 
 
 def _one_view(result: "TrialResult") -> dict[str, Any]:
     """Return how well the default read-out does when it is shown one view only."""
+    from geoloc_pipeline.evaluation.findings import rows_of
     from geoloc_pipeline.evaluation.metrics import error_table
 
-    if result.one_view.empty:
-        return {}
-    told: dict[str, Any] = json.loads(error_table(result.one_view).to_json(orient="records", double_precision=4))[0]
-    return told
+    return {} if result.one_view.empty else rows_of(error_table(result.one_view))[0]
 
 
-def _write_evidence(desk: "Desk", result: "TrialResult") -> dict[str, float]:
-    """Write the evidence page of the most ordinary test picture, and return how long an answer takes."""
+def _test_set(told: "PhotoTrialFigures") -> dict[str, Any]:
+    from geoloc_pipeline.evaluation.findings import rows_of
+    from geoloc_pipeline.evaluation.metrics import error_table
+
+    left_out = {reason: count for reason, count in told.left_out.items() if count}
+    return {"name": told.name, "listed": told.listed, "left_out": left_out, "results": rows_of(error_table(told.estimates))}
+
+
+def _this_split(judged: "Judged") -> "list[SplitFigures]":
+    from geoloc_pipeline.evaluation.report import SplitFigures
+
+    table = judged.findings.results
+    mine = table[table["is_default"]].to_dict("records")
+    readout = judged.result.calibration.readout
+    return [SplitFigures(rule=judged.split_rule, is_this=True, readout=readout, figures=row) for row in mine]
+
+
+def _other_split(path: str) -> "list[SplitFigures]":
+    """Return what a summary of another home says; nothing when none is named.
+
+    Raises:
+        MissingInputError: There is no such file.
+        BadSourceFileError: It is no summary of this project.
+    """
+    from geoloc_pipeline.evaluation.report import SplitFigures
+
+    if not path:
+        return []
+    cure = "name the reports/summary.json of a home whose `evaluation_report` was materialised with this version"
+    if not Path(path).is_file():
+        raise MissingInputError(what="the other split's summary", path=Path(path), cure=cure)
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        default, rule = told["default_readout"], str(told["split"])
+        row = {name: float("nan") if value is None else value for name, value in _default_row(told["results"], default).items()}
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise BadSourceFileError(path=Path(path), reason=f"it is no such summary ({error!r})", cure=cure) from error
+    return [SplitFigures(rule=rule, is_this=False, readout=default, figures=row)]
+
+
+def _default_row(results: list[dict[str, Any]], default: str) -> dict[str, Any]:
+    row = next(row for row in results if row["name"] == default)
+    wanted = ("n", "median_km", "low_km", "high_km", "within_1_km_pct", "within_25_km_pct", "within_100_km_pct", "p90_km")
+    return {name: row[name] for name in (*wanted, "beyond_200_km_pct")}
+
+
+def _write_evidence(desk: "Desk", result: "TrialResult") -> None:
+    """Write the evidence page of the most ordinary test picture whose pixels are at hand."""
     mine = result.estimates[result.estimates["readout"] == result.calibration.readout].sort_values(["error_km", "query_id"])
-    if mine.empty:
-        return {}
-    middle = len(mine) // 2
-    for row in mine.iloc[middle : middle + LATENCY_QUERIES].itertuples():  # the first of them becomes the page
+    for row in mine.iloc[len(mine) // 2 :].itertuples():
         pixels = desk.pixels_of(row.query_id)
-        if pixels is None:
-            continue
-        started_s = time.monotonic()
-        answer = desk.locate_pixels(pixels)
-        taken_s = time.monotonic() - started_s
-        if row.Index == mine.index[middle]:
+        if pixels is not None:
             name = f"test picture {row.query_id}, the one with the median error"
-            desk.write_evidence(answer, pixels, desk.home.evidence_page(), name=name, truth=(row.true_lat, row.true_lon))
-    return {"one answer (embed, search, read out)": round(taken_s, 3)}
+            truth = (row.true_lat, row.true_lon)
+            desk.write_evidence(desk.locate_pixels(pixels), pixels, desk.home.evidence_page(), name=name, truth=truth)
+            return
+
+
+def _latency(pipeline: Pipeline, judged: "Judged") -> "pd.DataFrame":
+    """Return how long answers take, a hundred test pictures one after another; the first after everything was opened anew."""
+    from geoloc_pipeline.evaluation.latency import latency_table
+    from geoloc_pipeline.retrieval.embedder import Embedder
+    from geoloc_pipeline.retrieval.gallery import open_gallery
+    from geoloc_pipeline.retrieval.places import PlaceNames
+    from geoloc_pipeline.retrieval.stopwatch import time_answer
+    from geoloc_pipeline.storage.shards import read_member
+
+    rows = judged.pictures[(judged.pictures["split"] == "test") & judged.pictures["shard"].notna()].sort_values("image_id")
+    files = [
+        read_member(row.folder, shard=row.shard, offset=int(row.offset), size_bytes=int(row.size_bytes))
+        for row in rows.head(LATENCY_ANSWERS).itertuples()
+    ]
+    if not files:
+        return latency_table([])
+    started_s = time.perf_counter()
+    embedder, places = Embedder.load(pipeline.home.checkpoint()), PlaceNames(judged.towns)
+    with open_gallery(pipeline.gallery()) as gallery:
+        gallery.count()  # opens it
+        open_s = time.perf_counter() - started_s
+        samples = [
+            time_answer(
+                data,
+                embedder=embedder,
+                gallery=gallery,
+                calibration=judged.result.calibration,
+                names=places.names_at if len(judged.towns) else None,
+                top_k=pipeline.settings.top_k,
+            )
+            for data in [files[0], *files]
+        ]
+    return latency_table([{"open": 0.0, **sample} for sample in samples[1:]], cold={"open": open_s, **samples[0]})
 
 
 def _report_data(
-    pipeline: Pipeline,
-    desk: "Desk",
-    result: "TrialResult",
-    *,
-    counts: dict[str, int],
-    seconds: dict[str, float],
-    latency: dict[str, float],
-) -> Any:
+    pipeline: Pipeline, desk: "Desk", judged: "Judged", *, counts: dict[str, int], seconds: dict[str, float]
+) -> "ReportData":
     from geoloc_pipeline.evaluation.cartography import outlines_of_towns
     from geoloc_pipeline.evaluation.report import ReportData
+    from geoloc_pipeline.orchestration.judging import URBAN_PER_KM2
     from geoloc_pipeline.orchestration.world import read_world
-    from geoloc_pipeline.storage.parquet import read_tables
 
-    mine = result.estimates[result.estimates["readout"] == result.calibration.readout]
-    truth = desk.names.table_at(lat=mine["true_lat"], lon=mine["true_lon"])["prefecture_code"]
-    found = desk.names.table_at(lat=mine["lat"], lon=mine["lon"])["prefecture_code"]
+    result = judged.result
     world = read_world(pipeline.home)
     ground = "real maps with rendered pictures" if world.source else "a made-up Japan, grown from a seed"
     regions = result.calibration.regions.get(result.calibration.readout)
     return ReportData(
         title="Where were these photos taken?",
-        summary=(
-            f"{ground if pipeline.profile == 'demo' else 'Japan'}; inside a municipality, test pictures share no place and no "
-            "sequence with training."
-        ),
+        summary=f"{ground if pipeline.profile == 'demo' else 'Japan'}; {SPLIT_WORDS[judged.split_rule]}.",
         estimates=result.estimates,
         default_readout=result.calibration.readout,
-        pictures=read_tables(LABELLED_IMAGES, pipeline.home.tables("labelled_images")),
+        findings=judged.findings,
+        pictures=judged.pictures,
         counts=counts,
         seconds=seconds,
         losses=_losses(pipeline.home),
-        true_code=_codes(mine, truth),
-        estimated_code=_codes(mine, found),
+        true_code=judged.true_code,
+        estimated_code=judged.estimated_code,
+        urban_per_km2=URBAN_PER_KM2[pipeline.profile],
         regions_text=regions.text() if regions else "",
         leaks=next(iter(facts_of(pipeline.home, "label_vocabulary")), {}).get("leaks", {}),
-        coverage=_coverage(desk, result),
-        latency=latency,
-        heads=_heads(pipeline.home),
-        outlines=outlines_of_towns(desk.towns, level="prefecture"),
+        heads=judged.heads,
+        outlines=outlines_of_towns(judged.towns, level="prefecture"),
         provenance=desk.provenance(),
-        notes=_notes(result),
+        notes=_notes(judged),
     )
 
 
-def _codes(estimates: "pd.DataFrame", codes: "pd.Series[str]") -> dict[str, Any]:
-    return {query: code if isinstance(code, str) else None for query, code in zip(estimates["query_id"], codes, strict=True)}
+SPLIT_WORDS = {
+    "grouped": "inside a municipality, test pictures share no place and no sequence with training",
+    "paper": "split by picture as the paper did, so test pictures share places and sequences with training",
+    "mixed": "prefectures were split by different rules, so figures mix places that training knows with others",
+    "unknown": "how the pictures were split is not recorded",
+}
 
 
 def _losses(home: Home) -> "pd.DataFrame | None":
@@ -202,39 +285,14 @@ def _losses(home: Home) -> "pd.DataFrame | None":
     return history[["epoch", *names]] if names else None
 
 
-def _heads(home: Home) -> dict[str, float]:
-    history = read_history(home.training_metrics())
-    best = min(history, key=lambda row: row.get("val_loss", float("inf")), default={})
-    return {task: round(100 * share, 1) for task, share in best.get("val_accuracy", {}).items()}
-
-
-def _coverage(desk: "Desk", result: "TrialResult") -> dict[str, Any]:
-    """Return what the gallery could know at best: how many test places have a gallery picture nearby."""
-    import numpy as np
-
-    from geoloc_pipeline.geo.sphere import distance_m
-
-    others = desk.manifest[~desk.manifest.index.isin(result.tested.image_id)]
-    if others.empty or not result.tested.image_id:
-        return {}
-    away_m = distance_m(
-        lat=result.tested.lat[:, None],
-        lon=result.tested.lon[:, None],
-        to_lat=others["lat"].to_numpy(),
-        to_lon=others["lon"].to_numpy(),
-    ).min(axis=1)
-    return {
-        f"test places with a gallery picture within {km} km": f"{100 * float(np.mean(away_m <= 1000 * km)):.1f} %"
-        for km in (1, 5, 25)
-    }
-
-
-def _notes(result: "TrialResult") -> list[str]:
-    told = _one_view(result)
+def _notes(judged: "Judged") -> list[str]:
+    told = _one_view(judged.result)
     notes = []
     if told:
         notes.append(
             f"Shown one view of each test picture instead of all four, the default read-out's median error is "
             f"{told['median_km']:.1f} km, and {told['within_25_km_pct']:.1f} % are within 25 km."
         )
+    if judged.start_weights == "none":
+        notes.append("The backbone of the baselines before training has fresh weights: it has never seen a picture.")
     return notes

@@ -11,8 +11,11 @@ import pandas as pd
 import pytest
 
 from geoloc_pipeline.errors import SettingError
+from geoloc_pipeline.evaluation.findings import Evidence, find
+from geoloc_pipeline.evaluation.heads import head_table
+from geoloc_pipeline.evaluation.latency import latency_table
 from geoloc_pipeline.evaluation.metrics import mean_position_table
-from geoloc_pipeline.evaluation.report import ReportData, report_html, write_report
+from geoloc_pipeline.evaluation.report import PhotoTrialFigures, ReportData, SplitFigures, report_html, write_report
 from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.tables import ESTIMATES, as_table
 
@@ -32,6 +35,28 @@ def estimates(readout: str, away_deg: float, *, has_regions: bool = True) -> pd.
     return as_table(ESTIMATES, columns | {"region_50_km": radius, "region_90_km": radius * 3})
 
 
+def evidence(answers: pd.DataFrame, estimated: dict[str, str | None]) -> Evidence:
+    """The answers with a gallery of as many pictures half a kilometre away, which the search has found."""
+    mode = answers[answers["readout"] == "mode"]
+    asked = pd.DataFrame({"image_id": QUERIES, "split": "test", "lat": mode["true_lat"], "lon": mode["true_lon"]})
+    asked["source"], asked["capture_group"], asked["day"] = "mapillary", "mine", "2024-05-01"
+    asked["prefecture_code"] = list(CODES.values())
+    asked["municipality_code"], asked["town_code"] = asked["prefecture_code"] + "101", asked["prefecture_code"] + "101001"
+    held = asked.assign(image_id="g" + asked["image_id"], split="train", lat=asked["lat"] + 0.005, capture_group="other")
+    return Evidence(
+        estimates=answers,
+        default="mode",
+        pictures=pd.concat([asked, held]),
+        query_id=QUERIES,
+        found_lat=held["lat"].to_numpy()[:, None],
+        found_lon=held["lon"].to_numpy()[:, None],
+        found_score=np.full((90, 1), 0.97),
+        gate=np.zeros((90, 1)),
+        estimated_code=estimated,
+        town_kind={"13101001": "urban", "01101001": "rural"},
+    )
+
+
 def report_data(**changes: object) -> ReportData:
     mode = estimates("mode", 0.02)
     baseline = mean_position_table(
@@ -41,20 +66,31 @@ def report_data(**changes: object) -> ReportData:
         true_lat=mode["true_lat"],
         true_lon=mode["true_lon"],
     )
+    answers = pd.concat([mode, estimates("centroid", 0.3), baseline])
+    estimated = {**CODES, "q0": None}
+    findings = find(evidence(answers, estimated))
+    figures = findings.results.set_index("readout").loc["mode"].to_dict()
     data = ReportData(
         title="A world",
         summary="90 pictures",
-        estimates=pd.concat([mode, estimates("centroid", 0.3), baseline]),
+        estimates=answers,
         default_readout="mode",
+        findings=findings,
         pictures=pd.DataFrame({"lat": mode["true_lat"], "lon": mode["true_lon"], "prefecture_code": list(CODES.values())}),
         counts={"roads": 1830, "classes: 市区町村": 24},
         seconds={"osm_dump": 1.2, "geolocation_model": 95.0},
         losses=pd.DataFrame({"epoch": [1, 2, 3], "training": [3.0, 2.0, 1.5], "validation": [3.1, 2.4, np.nan]}),
         true_code=CODES,
-        estimated_code={**CODES, "q0": None},
+        estimated_code=estimated,
         regions_text="Calibrated on 300 validation pictures.",
         leaks={"shared sequences": 0},
-        coverage={"within 1 km": "8.8 %"},
+        risk={"size of the region": pd.DataFrame({"coverage": [0.5, 1.0], "risk": [0.0, 0.2]})},
+        latency=latency_table([{"decode": 0.01, "search": 0.02}] * 3, cold={"decode": 1.0, "search": 2.5}),
+        heads=head_table(
+            {"road": np.zeros((3, 1), dtype=int)}, truth={"road": np.array([0, 0, -1])}, n_classes={"road": 7}, place=[1, 2, 3]
+        ),
+        splits=[SplitFigures("grouped", True, "mode", figures), SplitFigures("paper", False, "centroid", figures)],
+        test_sets=[PhotoTrialFigures("Im2GPS3k", "2,997 photos", 12, {"file_missing": 3, "abroad": 0}, mode)],
         provenance={"dump": "2026-11-20"},
         notes=["Drawn, not photographed."],
     )
@@ -108,21 +144,37 @@ def test_the_headline_is_the_default_read_outs():
         "1,830",
         "1 min 35 s",
         "Calibrated on 300",
-        "8.8 %",
+        "Known place",
+        "Where right answers get lost",
+        "urban",
+        "near-duplicates",
+        "If only the surest",
+        "Im2GPS3k",
+        "3 file missing",
+        "Split by group, and split by picture",
+        "1012 ± 1026 ms",
+        "3500 ms",
         "Drawn, not photographed.",
     ):
         assert words in page.text
 
 
 def test_what_was_not_measured_is_not_on_the_page():
-    bare = ReportData(title="t", summary="s", estimates=estimates("mode", 0.1, has_regions=False), default_readout="mode")
+    answers, empty = estimates("mode", 0.1, has_regions=False), np.empty((0, 0))
+    nothing = Evidence(answers, "mode", pd.DataFrame({"image_id": []}), [], empty, empty, empty)
+    bare = ReportData(title="t", summary="s", estimates=answers, default_readout="mode", findings=find(nothing))
     text = Page(report_html(bare)).text
     for words in (
-        "Training",
+        "Loss by epoch",
         "Prefectures and bias",
         "Leaks",
         "Where the time went",
-        "Heads",
+        "What the heads know",
+        "What limits",
+        "Table 4",
+        "Time for one answer",
+        "Public test sets",
+        "Split by group",
         "regions be trusted",
         "Made of",
         "Where the pic",
