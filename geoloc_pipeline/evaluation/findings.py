@@ -6,6 +6,7 @@ Belongs here: which table is made of which pictures. How each is counted stands 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from geoloc_pipeline.evaluation import areas, audit, ceilings, tracks
 from geoloc_pipeline.evaluation.bias import Bias, prefecture_bias
+from geoloc_pipeline.evaluation.confidence import area_under_risk, risk_coverage
 from geoloc_pipeline.evaluation.metrics import calibration_table, interval_table, result_table
 from geoloc_pipeline.evaluation.words import CLASSIFIER
 
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+CONFIDENCES = {
+    "size of the 90 % region": ("region_90_km", -1.0),
+    "similarity of the best neighbour": ("top_score", 1.0),
+    "familiarity": ("familiarity", 1.0),
+}
+"""What an answer's confidence can be taken from: the column, and whether more is surer (1) or less sure (-1)."""
 PICTURE_COLUMNS = (
     "image_id", "split", "lat", "lon", "source", "capture_group", "day", "prefecture_code", "municipality_code", "town_code",
 )  # fmt: skip
@@ -42,6 +50,8 @@ class Evidence:
         gate: `[q, k]` log of how well each neighbour's area agrees with the heads; None without a gate.
         estimated_code: Prefecture code in which the default read-out's answer lies, by `query_id`; None: in the sea.
         town_kind: `urban`, `rural` or `unknown` of each town block, by its code (`areas.urban_towns`).
+        one_view: `ESTIMATES` of the default read-out when it is shown one view of each test picture; empty: not asked.
+        confidence: What was known of each default answer beforehand: kind, error_km and columns of `CONFIDENCES`.
     """
 
     estimates: pd.DataFrame
@@ -54,6 +64,8 @@ class Evidence:
     gate: NDArray[Any] | None = None
     estimated_code: Mapping[str, str | None] = field(default_factory=dict)
     town_kind: Mapping[str, str] = field(default_factory=dict)
+    one_view: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confidence: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,8 @@ class Findings:
         floors: `ceilings.floor_table`.
         prefectures: `areas.prefecture_table`.
         bias: The paper's bias experiment; None without prefectures.
-        calibration: `metrics.calibration_table`.
+        calibration: `metrics.calibration_table`, with a column kind: `whole` pictures, or `one_view` of them.
+        risk: `confidence.risk_coverage` of the default read-out, by what the confidence is taken from.
     """
 
     results: pd.DataFrame
@@ -87,6 +100,7 @@ class Findings:
     prefectures: pd.DataFrame = field(default_factory=pd.DataFrame)
     bias: Bias | None = None
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    risk: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was found, without `results` (they stand in the summary by themselves), for programs."""
@@ -98,8 +112,11 @@ class Findings:
         bias = {}
         if self.bias is not None:
             plain = {name: value for name, value in vars(self.bias).items() if name != "shares"}
-            bias = {name: round(value, 4) for name, value in plain.items()} | {"shares": rows_of(self.bias.shares)}
-        return {"intervals": intervals, **tables, "bias": bias}
+            bias = {name: round(value, 4) if math.isfinite(value) else None for name, value in plain.items()} | {
+                "shares": rows_of(self.bias.shares)
+            }
+        risk = {name: _risk_row(table) for name, table in self.risk.items()}
+        return {"intervals": intervals, **tables, "bias": bias, "risk": risk}
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -138,10 +155,36 @@ def find(evidence: Evidence) -> Findings:
         tracks=_tracks(mine, asked, _gallery(pictures)),
         prefectures=areas.prefecture_table(mine, true_code=label["prefecture_code"], estimated_code=evidence.estimated_code),
         bias=prefecture_bias(true_code=label["prefecture_code"], estimated_code=evidence.estimated_code),
-        calibration=calibration_table(evidence.estimates),
+        calibration=_calibration(evidence),
+        risk=_risk(evidence.confidence),
         floors=_floors(mine, asked, pictures[pictures["split"] == "train"]),
         **_searched(evidence, mine, _gallery(pictures)),
     )
+
+
+def _calibration(evidence: Evidence) -> pd.DataFrame:
+    kinds = {"whole": evidence.estimates, "one_view": evidence.one_view}
+    tables = [calibration_table(table).assign(kind=kind) for kind, table in kinds.items() if len(table)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _risk(confidence: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the curves of whole pictures, for every confidence that is known of all of them."""
+    if confidence.empty:
+        return {}
+    told = confidence[confidence["kind"] == "whole"]
+    known = {words: name for words, (name, _) in CONFIDENCES.items() if name in told and len(told) and told[name].notna().all()}
+    return {
+        words: risk_coverage(CONFIDENCES[words][1] * told[name].to_numpy(dtype=float), told["error_km"].to_numpy(dtype=float))
+        for words, name in known.items()
+    }
+
+
+def _risk_row(table: pd.DataFrame) -> dict[str, float]:
+    """Return what a curve comes to: its mean, and the share of wrong answers when the surest half, or all, are given."""
+    half = table[table["coverage"] >= 0.5]
+    ends = {"answering_half": float(half["risk"].iloc[0]), "answering_all": float(table["risk"].iloc[-1])}
+    return {"mean": round(area_under_risk(table), 4), **{name: round(value, 4) for name, value in ends.items()}}
 
 
 def _labels(asked: pd.DataFrame, column: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.evaluation.figures import error_figures, figure_intervals, figure_names, place_of
+from geoloc_pipeline.evaluation.figures import error_figures, figure_intervals, figure_names, place_of, share_interval
 from geoloc_pipeline.evaluation.words import BASELINES, MEAN_POSITION, UNTRAINED
 from geoloc_pipeline.geo.country import in_japan_box
 from geoloc_pipeline.geo.sphere import distance_m, spherical_mean
@@ -151,7 +151,8 @@ def calibration_table(estimates: pd.DataFrame) -> pd.DataFrame:
         estimates: `ESTIMATES`; answers without a region are left out.
 
     Returns:
-        One row a read-out and level that has regions: readout, stated_pct, n, measured_pct, median_radius_km.
+        One row a read-out and level that has regions: readout, stated_pct, n, measured_pct, low_pct and high_pct (its 95 %
+        interval, drawn by place), median_radius_km.
     """
     import pandas as pd
 
@@ -162,8 +163,10 @@ def calibration_table(estimates: pd.DataFrame) -> pd.DataFrame:
             if len(known):
                 inside = known["error_km"] <= known[f"region_{level}_km"]
                 radius = float(known[f"region_{level}_km"].median())
-                rows.append((readout, level, len(known), 100.0 * float(inside.mean()), radius))
-    return pd.DataFrame(rows, columns=["readout", "stated_pct", "n", "measured_pct", "median_radius_km"])
+                low, high = share_interval(inside, group=place_of(lat=known["true_lat"], lon=known["true_lon"]))
+                rows.append((readout, level, len(known), 100.0 * float(inside.mean()), low, high, radius))
+    names = ["readout", "stated_pct", "n", "measured_pct", "low_pct", "high_pct", "median_radius_km"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def outside_box_count(estimates: pd.DataFrame) -> dict[str, int]:

@@ -92,7 +92,6 @@ class ReportData:
         estimated_code: Prefecture code in which the default read-out's answer lies, by `query_id`; None: in the sea.
         urban_per_km2: Inhabitants per km² from which a town block counted as urban.
         regions_text: How the regions were calibrated (`Regions.text`).
-        risk: Curves of `confidence.risk_coverage`, by what confidence was taken for.
         one_view: Figures of the default read-out when it is shown one view of each test picture.
         leaks: What was counted to find leaks between training and test, by name.
         latency: `latency.latency_table`; None: not measured.
@@ -117,7 +116,6 @@ class ReportData:
     estimated_code: Mapping[str, str | None] = field(default_factory=dict)
     urban_per_km2: float = URBAN_PER_KM2
     regions_text: str = ""
-    risk: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     one_view: Mapping[str, Any] = field(default_factory=dict)
     leaks: Mapping[str, Any] = field(default_factory=dict)
     latency: pd.DataFrame | None = None

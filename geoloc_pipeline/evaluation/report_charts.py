@@ -87,7 +87,7 @@ def _risk(data: ReportData) -> Markup:
     """Return the risk-coverage curves with their legend; empty when confidence was not measured."""
     lines = [
         charts.Line(name, 100.0 * table["coverage"], 100.0 * table["risk"], charts.PALETTE[number % len(charts.PALETTE)])
-        for number, (name, table) in enumerate(data.risk.items())
+        for number, (name, table) in enumerate(data.findings.risk.items())
         if len(table)
     ]
     if not lines:

@@ -239,6 +239,8 @@ def _findings(
             gate=result.found.gate,
             estimated_code=estimated_code,
             town_kind=town_kind,
+            one_view=result.one_view,
+            confidence=result.confidence,
         )
     )
 

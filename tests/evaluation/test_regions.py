@@ -8,35 +8,59 @@ import numpy as np
 import pytest
 
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.evaluation.regions import Regions, calibrate_regions, conformal_quantile
+from geoloc_pipeline.evaluation.regions import (
+    LEAST_OF_A_CLASS,
+    Regions,
+    Signs,
+    calibrate_regions,
+    class_edges,
+    conformal_quantile,
+)
 
 
-def heavy_tailed(chance: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of a retrieval system: mostly small and in step with the spread, some anywhere in the country."""
-    spread = chance.lognormal(0.5, 1.5, n)
-    lost = chance.random(n) < 0.15
-    return np.where(lost, chance.uniform(300, 1500, n), spread * chance.gamma(2, 0.5, n)), spread
+def drawn(chance: np.random.Generator, n: int) -> tuple[np.ndarray, Signs]:
+    """Errors of a retrieval system: in step with the reach where neighbours agree, anywhere in the country where they do not."""
+    agreement, reach_km = chance.beta(3, 1, n), chance.lognormal(1, 1, n)
+    lost = chance.random(n) > agreement
+    return np.where(lost, chance.uniform(300, 1500, n), reach_km * chance.gamma(2, 0.5, n)), Signs(agreement, reach_km)
 
 
-@pytest.mark.parametrize("is_scaled", [True, False])
-def test_new_truths_lie_inside_as_often_as_stated(is_scaled: bool):
+def even(n: int) -> Signs:
+    return Signs(np.ones(n), np.ones(n))
+
+
+def test_new_truths_lie_inside_as_often_as_stated_also_among_the_doubtful_alone():
     chance = np.random.default_rng(0)
     inside = {50: [], 90: []}
+    doubtful = {50: [], 90: []}
     for _ in range(60):
-        errors, spread = heavy_tailed(chance, 200)
-        regions = calibrate_regions(errors, spread_km=spread if is_scaled else None)
-        new_errors, new_spread = heavy_tailed(chance, 500)
-        for level, radius in zip((50, 90), regions.radii_km(new_spread), strict=True):
-            inside[level].append(np.mean(new_errors <= radius))
-    assert np.mean(inside[50]) == pytest.approx(0.5, abs=0.02)
-    assert np.mean(inside[90]) == pytest.approx(0.9, abs=0.015)
+        regions = calibrate_regions(*drawn(chance, 400))
+        errors, signs = drawn(chance, 1000)
+        for level, radius in zip((50, 90), regions.radii_km(signs), strict=True):
+            inside[level].append(np.mean(errors <= radius))
+            doubtful[level].append(np.mean((errors <= radius)[signs.agreement < 0.6]))
+    for level in (50, 90):
+        assert np.mean(inside[level]) == pytest.approx(level / 100, abs=0.02)
+        assert np.mean(doubtful[level]) == pytest.approx(level / 100, abs=0.04)
 
 
-def test_scaled_regions_are_tighter_where_neighbours_agree():
-    errors, spread = heavy_tailed(np.random.default_rng(1), 400)
-    small, large = calibrate_regions(errors, spread_km=spread).radii_km([0.1, 50.0])
-    assert small[0] < small[1]
+def test_regions_are_tighter_where_neighbours_agree_and_stand_near():
+    regions = calibrate_regions(*drawn(np.random.default_rng(1), 600))
+    small, large = regions.radii_km(Signs(np.array([0.99, 0.99, 0.2]), np.array([0.1, 10.0, 10.0])))
+    assert small[0] < small[1] <= small[2]
+    assert large[0] < large[1] < large[2]
     assert (small <= large).all()
+
+
+def test_classes_are_about_equal_and_never_too_small_or_cut_through_equals():
+    chance = np.random.default_rng(0)
+    for agreement in (chance.random(400), chance.random(95), np.ones(300), np.repeat([0.1, 0.5, 1.0], [10, 200, 90])):
+        edges = class_edges(agreement)
+        counts = np.bincount(np.searchsorted(np.asarray(edges), agreement, side="right"), minlength=len(edges) + 1)
+        assert counts.min() >= min(LEAST_OF_A_CLASS, len(agreement))
+        assert list(edges) == sorted(set(edges))
+    assert len(class_edges(chance.random(400))) == 4
+    assert class_edges(np.ones(300)) == class_edges(chance.random(50)) == class_edges([]) == ()
 
 
 def test_the_quantile_is_the_order_statistic_that_theory_asks_for():
@@ -63,15 +87,22 @@ def test_a_level_that_is_no_chance_is_refused(level: float):
     ],
 )
 def test_too_few_pictures_are_told_and_give_no_radius(n: int, words: str, known: tuple[bool, bool]):
-    regions = calibrate_regions(np.arange(n, dtype=float))
+    regions = calibrate_regions(np.arange(n, dtype=float), even(n))
     assert words in regions.text()
-    assert tuple(bool(np.isfinite(radius[0])) for radius in regions.radii_km(1.0)) == known
+    assert tuple(bool(np.isfinite(radius[0])) for radius in regions.radii_km(even(1))) == known
 
 
 def test_errors_that_are_not_known_are_left_out():
-    assert calibrate_regions([1.0, np.nan, 3.0, np.inf]).n == 2
+    assert calibrate_regions([1.0, np.nan, 3.0, np.inf], even(4)).n == 2
 
 
 def test_regions_survive_being_written_as_json():
-    regions = calibrate_regions(np.arange(50.0), spread_km=np.ones(50))
-    assert Regions.from_json(json.loads(json.dumps(regions.to_json()))) == regions
+    regions = calibrate_regions(*drawn(np.random.default_rng(0), 300))
+    assert len(regions.edges) == 4
+    assert Regions.from_json(json.loads(json.dumps(regions.to_json(), allow_nan=False))) == regions
+
+
+def test_what_an_earlier_version_wrote_is_not_mistaken_for_radii():
+    old = Regions.from_json({"n": 377, "factor_50": 0.9, "factor_90": 40.2, "is_scaled": True})
+    assert np.isnan(old.radii_km(even(1))).all()
+    assert old.text().startswith("No region")

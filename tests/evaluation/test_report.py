@@ -54,6 +54,8 @@ def evidence(answers: pd.DataFrame, estimated: dict[str, str | None]) -> Evidenc
         gate=np.zeros((90, 1)),
         estimated_code=estimated,
         town_kind={"13101001": "urban", "01101001": "rural"},
+        one_view=mode,
+        confidence=pd.DataFrame({"kind": "whole", "error_km": mode["error_km"], "top_score": np.linspace(0.1, 0.9, 90)}),
     )
 
 
@@ -84,7 +86,6 @@ def report_data(**changes: object) -> ReportData:
         estimated_code=estimated,
         regions_text="Calibrated on 300 validation pictures.",
         leaks={"shared sequences": 0},
-        risk={"size of the region": pd.DataFrame({"coverage": [0.5, 1.0], "risk": [0.0, 0.2]})},
         latency=latency_table([{"decode": 0.01, "search": 0.02}] * 3, cold={"decode": 1.0, "search": 2.5}),
         heads=head_table(
             {"road": np.zeros((3, 1), dtype=int)}, truth={"road": np.array([0, 0, -1])}, n_classes={"road": 7}, place=[1, 2, 3]
@@ -149,6 +150,8 @@ def test_the_headline_is_the_default_read_outs():
         "urban",
         "near-duplicates",
         "If only the surest",
+        "similarity of the best neighbour",
+        "one view",
         "Im2GPS3k",
         "3 file missing",
         "Split by group, and split by picture",

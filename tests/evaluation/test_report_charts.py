@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -17,11 +19,12 @@ def answers(*readouts: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def drawn(*readouts: str, **more: object) -> dict[str, object]:
+def drawn(*readouts: str, risk: dict[str, pd.DataFrame] | None = None) -> dict[str, object]:
     empty = np.empty((0, 0))
     estimates = answers(*readouts)
     findings = find(Evidence(estimates, "mode", pd.DataFrame({"image_id": []}), [], empty, empty, empty))
-    data = ReportData(title="", summary="", estimates=estimates, default_readout="mode", findings=findings, **more)
+    findings = replace(findings, risk=risk or {})
+    data = ReportData(title="", summary="", estimates=estimates, default_readout="mode", findings=findings)
     return charts_of(data, estimates[estimates["readout"] == "mode"])
 
 
