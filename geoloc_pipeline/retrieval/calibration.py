@@ -7,12 +7,12 @@ Does not belong here: how a read-out is chosen (`choice.py`), how radii are made
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from geoloc_pipeline.evaluation.familiarity import Familiarity, learn_familiarity
-from geoloc_pipeline.evaluation.regions import Regions, calibrate_regions
+from geoloc_pipeline.evaluation.regions import Regions, Signs, calibrate_regions
 from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.retrieval.choice import Bench, Choice, folds_of
 from geoloc_pipeline.retrieval.gate import gate_neighbours
@@ -20,7 +20,7 @@ from geoloc_pipeline.retrieval.neighbours import Neighbours, hide_neighbours
 from geoloc_pipeline.retrieval.queries import KINDS, Kind, Queries
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS, read_out
 from geoloc_pipeline.retrieval.settings import ReadoutSettings
-from geoloc_pipeline.retrieval.spread import likeness, spread_km
+from geoloc_pipeline.retrieval.spread import likeness, signs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,12 +162,15 @@ def calibrate(
     seen, validation = seen.queries(knows_somebody), validation.only(knows_somebody)
     fold = folds_of([group_of.get(image, image) for image in validation.image_id])
     chosen, of_fold = _choices(seen, validation, fold)
-    radii: dict[Kind, dict[str, Regions]] = {}
+    measured = {name: _measure(seen, validation, name, of_fold) for name in BATCH_READOUTS}
+    radii: dict[Kind, dict[str, Regions]] = {kind: {} for kind in KINDS}
     familiarity: dict[str, Familiarity] = {}
     for kind in KINDS:
         rows = validation.of_kind(kind)
-        radii[kind] = {name: _regions(seen, validation, name, rows, of_fold) for name in BATCH_READOUTS} if rows.any() else {}
         if rows.any():
+            radii[kind] = {
+                name: calibrate_regions(said.error_km[rows], said.signs.rows(rows)) for name, said in measured.items()
+            }
             familiarity[kind] = learn_familiarity(likeness(seen.queries(rows)))
     return Calibration(
         readout=chosen.readout,
@@ -199,19 +202,18 @@ def _choices(
     return bench.choose(), of_fold
 
 
-def _regions(
-    seen: Neighbours,
-    validation: Queries,
-    readout: str,
-    rows: NDArray[np.bool_],
-    of_fold: list[tuple[NDArray[np.bool_], Choice]],
-) -> Regions:
-    """Return the radii of a read-out for some queries, each read with the settings that other folds have chosen."""
-    error_km, spread = np.full(len(validation), np.nan), np.full(len(validation), np.nan)
-    for is_in, choice in of_fold:
-        part = is_in & rows
+class _Measured(NamedTuple):
+    """A read-out's errors on validation queries, each read with the settings that other folds have chosen, and its signs."""
+
+    error_km: NDArray[np.float64]
+    signs: Signs
+
+
+def _measure(seen: Neighbours, validation: Queries, readout: str, of_fold: list[tuple[NDArray[np.bool_], Choice]]) -> _Measured:
+    error_km, agreement, reach_km = (np.full(len(validation), np.nan) for _ in range(3))
+    for part, choice in of_fold:
         mine = seen.queries(part)
         lat, lon = read_out(mine, readout, settings=choice.settings)
         error_km[part] = distance_m(lat=lat, lon=lon, to_lat=validation.lat[part], to_lon=validation.lon[part]) / 1000.0
-        spread[part] = spread_km(mine, lat=lat, lon=lon, settings=choice.settings)
-    return calibrate_regions(error_km[rows], spread_km=spread[rows])
+        agreement[part], reach_km[part] = signs_of(mine, lat=lat, lon=lon, settings=choice.settings)
+    return _Measured(error_km, Signs(agreement, reach_km))

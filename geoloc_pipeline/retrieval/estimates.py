@@ -9,7 +9,7 @@ import numpy as np
 from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS, read_out
 from geoloc_pipeline.retrieval.settings import DEFAULT_SETTINGS, ReadoutSettings
-from geoloc_pipeline.retrieval.spread import spread_km
+from geoloc_pipeline.retrieval.spread import signs_of
 from geoloc_pipeline.tables import ESTIMATES, as_table
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def estimate_table(
         error_km = distance_m(lat=lat, lon=lon, to_lat=true_lat, to_lon=true_lon) / 1000.0
         region_50_km = region_90_km = np.full(len(lat), np.nan)
         if readout in regions:
-            region_50_km, region_90_km = regions[readout].radii_km(spread_km(neighbours, lat=lat, lon=lon, settings=settings))
+            region_50_km, region_90_km = regions[readout].radii_km(signs_of(neighbours, lat=lat, lon=lon, settings=settings))
         rows: tuple[Any, ...] = (
             list(query_id),
             [names.get(readout, readout)] * len(lat),

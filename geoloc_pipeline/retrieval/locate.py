@@ -19,7 +19,7 @@ from geoloc_pipeline.retrieval.gate import gate_neighbours
 from geoloc_pipeline.retrieval.heads import keep_tops
 from geoloc_pipeline.retrieval.queries import Kind, kind_of
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS, read_out
-from geoloc_pipeline.retrieval.spread import spread_km
+from geoloc_pipeline.retrieval.spread import signs_of, spread_km
 from geoloc_pipeline.retrieval.telling import confidence_words, describe, osm_link, place_words
 
 if TYPE_CHECKING:
@@ -202,9 +202,10 @@ def answer_from_neighbours(
     readout = readout or calibration.readout
     one = neighbours.queries([query])
     lats, lons = read_out(one, readout, settings=calibration.settings)
-    lat, lon, spread = float(lats[0]), float(lons[0]), spread_km(one, lat=lats, lon=lons, settings=calibration.settings)
+    lat, lon = float(lats[0]), float(lons[0])
+    signs = signs_of(one, lat=lats, lon=lons, settings=calibration.settings)
     mine = calibration.regions_of(kind).get(readout)
-    small, large = (float(radius[0]) for radius in mine.radii_km(spread)) if mine else (math.nan, math.nan)
+    small, large = (float(radius[0]) for radius in mine.radii_km(signs)) if mine else (math.nan, math.nan)
     found_names = dict(names(lat=lat, lon=lon)) if names else {}
     return Answer(
         lat=lat,
@@ -212,7 +213,7 @@ def answer_from_neighbours(
         readout=readout,
         region_50_km=known(small),
         region_90_km=known(large),
-        spread_km=float(spread[0]),
+        spread_km=float(spread_km(one, lat=lats, lon=lons, settings=calibration.settings)[0]),
         neighbours=_listed(one, lat=lat, lon=lon),
         names=found_names,
         regions_text=mine.text() if mine else "No region: none was calibrated for this read-out.",

@@ -17,7 +17,7 @@ from geoloc_pipeline.retrieval.calibration import Calibration, Searchable, calib
 from geoloc_pipeline.retrieval.estimates import estimate_table
 from geoloc_pipeline.retrieval.neighbours import Neighbours
 from geoloc_pipeline.retrieval.queries import KINDS, Queries, every_query, single_views, whole_pictures
-from geoloc_pipeline.retrieval.spread import spread_km
+from geoloc_pipeline.retrieval.spread import likeness, signs_of, spread_km
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,8 @@ class TrialResult:
         tested: The test pictures, as wholes.
         found: Their neighbours.
         confidence: The default read-out's answers to `tested` (kind `whole`) and to one view of each (`one_view`), with what
-            was known about them beforehand: query_id, kind, error_km, region_50_km, region_90_km, spread_km, top_score.
+            was known about them beforehand: query_id, kind, error_km, region_50_km, region_90_km, spread_km, agreement,
+            top_score, familiarity.
     """
 
     calibration: Calibration
@@ -202,6 +203,18 @@ def _confidence(found: Neighbours, queries: Queries, calibration: Calibration, t
             "region_50_km": mine["region_50_km"].to_numpy(),
             "region_90_km": mine["region_90_km"].to_numpy(),
             "spread_km": spread_km(found, lat=lat, lon=lon, settings=calibration.settings),
+            "agreement": signs_of(found, lat=lat, lon=lon, settings=calibration.settings).agreement,
             "top_score": found.score[:, 0] if found.score.size else np.empty(len(queries)),
+            "familiarity": _familiarity(found, queries, calibration),
         }
     )
+
+
+def _familiarity(found: Neighbours, queries: Queries, calibration: Calibration) -> NDArray[np.float64]:
+    """Return `[q]` how familiar queries are, each among its own kind; NaN where that is not known."""
+    told = np.full(len(queries), np.nan)
+    for kind in KINDS:
+        normal, rows = calibration.familiarity.get(kind), queries.of_kind(kind)
+        if normal is not None and rows.any():
+            told[rows] = normal.of(likeness(found.queries(rows)))
+    return told

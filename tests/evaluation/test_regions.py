@@ -19,7 +19,7 @@ from geoloc_pipeline.evaluation.regions import (
 
 
 def drawn(chance: np.random.Generator, n: int) -> tuple[np.ndarray, Signs]:
-    """Errors of a retrieval system: in step with the reach where neighbours agree, anywhere in the country where they do not."""
+    """Errors of a retrieval system: in step with the reach where neighbours agree, anywhere where they do not."""
     agreement, reach_km = chance.beta(3, 1, n), chance.lognormal(1, 1, n)
     lost = chance.random(n) > agreement
     return np.where(lost, chance.uniform(300, 1500, n), reach_km * chance.gamma(2, 0.5, n)), Signs(agreement, reach_km)

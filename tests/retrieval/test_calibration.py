@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from geoloc_pipeline.evaluation.regions import Signs
 from geoloc_pipeline.retrieval.calibration import Calibration, calibrate, see
 from geoloc_pipeline.retrieval.queries import every_query, whole_pictures
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS
@@ -58,7 +59,7 @@ def test_a_few_validation_pictures_calibrate_what_they_can(gallery_and_validatio
     few = validation[validation["image_id"].isin(sorted(validation["image_id"].unique())[:n])]
     found = calibrate(gallery, every_query(few), group_of={}, top_k=20)
     assert found.regions[found.readout].n == n
-    assert np.isnan(found.regions[found.readout].radii_km(np.zeros(1))[1][0])  # a 90 % radius needs nine
+    assert np.isnan(found.regions[found.readout].radii_km(Signs(np.ones(1), np.ones(1)))[1][0])  # a 90 % radius needs nine
 
 
 def test_a_calibration_survives_being_written(gallery_and_validation) -> None:
@@ -71,5 +72,8 @@ def test_what_an_older_home_wrote_is_still_read() -> None:
     region = {"n": 377, "factor_50": 0.9, "factor_90": 40.2, "is_scaled": True}
     told = {"readout": "mode", "settings": {"bandwidth_km": 25.0, "temperature": 0.05}, "regions": {"mode": region}}
     calibration = Calibration.from_json(told)
-    assert calibration.regions_of("one_view")["mode"].radii_km(np.ones(1))[0][0] > 0
+    assert calibration.settings.bandwidth_km == 25.0
+    old = calibration.regions_of("one_view")["mode"]
+    assert np.isnan(old.radii_km(Signs(np.ones(1), np.ones(1)))[0][0])  # its scale was another one
+    assert "materialise `evaluation_report`" in old.text()
     assert calibration.familiarity == {}

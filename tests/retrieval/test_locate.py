@@ -71,10 +71,10 @@ def red(side: int = 8) -> np.ndarray:
     return np.full((side, side, 3), (250, 20, 20), dtype=np.uint8)
 
 
-REGIONS = {"mode": Regions(n=200, factor_50=1.0, factor_90=4.0, is_scaled=True)}
+REGIONS = {"mode": Regions(n=200, edges=(), factors_50=(1.0,), factors_90=(4.0,))}
 CALIBRATION = Calibration(
     regions=REGIONS,
-    one_view_regions={"mode": Regions(n=800, factor_50=2.0, factor_90=8.0, is_scaled=True)},
+    one_view_regions={"mode": Regions(n=800, edges=(), factors_50=(2.0,), factors_90=(8.0,))},
     familiarity={"one_view": Familiarity(n=3, levels=(0.5, 0.6, 0.7))},
 )
 
