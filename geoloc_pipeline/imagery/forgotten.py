@@ -16,6 +16,7 @@ from geoloc_pipeline.storage.parquet import read_table, write_table
 from geoloc_pipeline.tables import FORGOTTEN, as_table, empty_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -70,13 +71,24 @@ class Forgotten:
         Raises:
             HomeError: The list cannot be written.
         """
-        row = {"source": source, "source_image_id": source_image_id, "capture_group": capture_group, "why": why}
-        new = as_table(FORGOTTEN, {name: [value] for name, value in row.items()})
+        self.add_all([(source, source_image_id, capture_group)], why=why)
+
+    def add_all(self, named: Iterable[tuple[str, str, str]], *, why: str) -> None:
+        """Put many on the list in one write; what is on it stays as it is.
+
+        Args:
+            named: Source, source_image_id and capture_group of each, as for `add`.
+            why: For people.
+
+        Raises:
+            HomeError: The list cannot be written.
+        """
+        rows = list(named)
+        columns = dict(zip(FORGOTTEN.key, ([row[at] for row in rows] for at in range(3)), strict=True))
+        new = as_table(FORGOTTEN, {**columns, "why": [why] * len(rows)})
         table = pd.concat([self._table, new], ignore_index=True).drop_duplicates(list(FORGOTTEN.key))
-        if self._path:
+        if self._path and len(table) > len(self._table):
             write_table(FORGOTTEN, table, self._path)
         self._table = table
-        if source_image_id:
-            self._ids.add((source, source_image_id))
-        if capture_group:
-            self._groups.add(capture_group)
+        self._ids |= {(source, image_id) for source, image_id, _ in rows if image_id}
+        self._groups |= {group for _, _, group in rows if group}

@@ -68,9 +68,21 @@ class Home:
         """Return the list of pictures that must never come back (`imagery.forgotten`)."""
         return self.root / "tables" / "forgotten" / "all.parquet"
 
+    def forgetting(self) -> Path:
+        """Return the note of a removal of pictures that is under way; gone when it is done."""
+        return self.root / "forgetting.json"
+
+    def forgotten_record(self) -> Path:
+        """Return the record of removals, one line each: what, when, how many; no picture, no place."""
+        return self.root / "forgotten.jsonl"
+
     def extraction_scratch(self, asset_key: str, partition: str) -> Path:
         """Return a scratch folder that one extraction may fill and shall empty."""
         return self.root / "scratch" / asset_key / partition
+
+    def scratch(self) -> Path:
+        """Return the folder of everything that a running step needs for a while only."""
+        return self.root / "scratch"
 
     def embedding_scratch(self, partition: str = WHOLE) -> Path:
         """Return the folder that keeps what a running embedding of one partition has finished."""
@@ -79,6 +91,10 @@ class Home:
     def model(self) -> Path:
         """Return the folder of the trained model: `best.pt`, `last.pt`, `metrics.jsonl`, `config.json`."""
         return self.root / "models" / "geolocation_model"
+
+    def previous_model(self) -> Path:
+        """Return the folder to which training moved the files of the run before."""
+        return self.model() / "previous"
 
     def checkpoint(self) -> Path:
         """Return the best checkpoint of the trained model."""
@@ -124,6 +140,14 @@ class Home:
         """Return the note that says from what an artefact was made."""
         return self.root / "receipts" / asset_key / f"{partition}.json"
 
+    def receipts(self) -> list[Path]:
+        """Return every artefact's note, sorted by asset and partition."""
+        return sorted((self.root / "receipts").glob("*/*.json"))
+
+    def reproduction(self) -> Path:
+        """Return the record from which the same tables can be made again in another home."""
+        return self.reports() / "reproduction.json"
+
     def progress(self, asset_key: str, partition: str = WHOLE) -> Path:
         """Return the file in which a running step tells how far it is."""
         return self.root / "progress" / f"{asset_key}--{partition}.json"
@@ -143,6 +167,14 @@ class Home:
     def preview(self, asset_key: str, partition: str = WHOLE) -> Path:
         """Return what the Dagster UI shows of an artefact: Markdown, with a small picture inside where there is one."""
         return self.root / "previews" / asset_key / f"{partition}.md"
+
+    def previews(self) -> Path:
+        """Return the folder of what the Dagster UI shows of artefacts."""
+        return self.root / "previews"
+
+    def logs(self) -> Path:
+        """Return the folder of what worker processes print."""
+        return self.root / "logs"
 
     def log(self, name: str) -> Path:
         """Return the file that takes what a worker process prints."""

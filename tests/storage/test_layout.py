@@ -17,7 +17,7 @@ def test_a_home_is_absolute_wherever_it_was_named(tmp_path: Path, monkeypatch: p
 def test_every_thing_has_a_place_of_its_own_below_the_home(tmp_path: Path) -> None:
     home = Home.at(tmp_path)
     arguments = {
-        "table": ("a", "p"), "tables": None, "rejected": ("a", "p"),
+        "table": ("a", "p"), "tables": None, "receipts": None, "rejected": ("a", "p"),
         "images": ("a", "p"), "dumps": ("kanto",),
         "photo_set": ("local",), "coverage_tiles": ("mapillary",), "extraction_scratch": ("a", "p"), "receipt": ("a", "p"),
         "progress": ("a", "p"), "preview": ("a", "p"), "log": ("a",), "at": None,
