@@ -98,12 +98,14 @@ class OpenedPicture:
     copyright_line: str | None
 
 
-def open_picture(data: bytes, *, name: Path | str) -> OpenedPicture:
+def open_picture(data: bytes, *, name: Path | str, least_side_px: int = 0) -> OpenedPicture:
     """Return the pixels of an encoded picture and what its EXIF says.
 
     Args:
         data: The encoded picture: JPEG, PNG, WebP, TIFF, GIF, BMP, PPM, JPEG 2000, or AVIF where Pillow has it.
         name: File name or page, for messages.
+        least_side_px: If above 0, a JPEG comes at a half, quarter or eighth of its size as long as both sides keep this many
+            pixels: its decoder skips what is not wanted, which for a phone's photo takes a fifth of the time.
 
     Returns:
         The picture, upright sRGB.
@@ -127,6 +129,8 @@ def open_picture(data: bytes, *, name: Path | str) -> OpenedPicture:
         raise ImageError(image=name, reason="unreadable", detail=f"its header is spoilt ({error})", cure=_FORMATS) from error
     with image:
         _check_size(image, name=name)
+        if least_side_px:
+            image.draft(None, (least_side_px, least_side_px))
         return _decoded(image, name=name)
 
 
@@ -281,32 +285,43 @@ def _what_it_is(data: bytes) -> str:
     return f"it is no picture in any known format (it begins with {data[:8].hex(' ')})"
 
 
-def read_photo(path: Path) -> OpenedPicture:
+def read_photo(photo: Path | bytes, *, name: str = "the photo", least_side_px: int = 0) -> OpenedPicture:
     """Return a user's photo for a question "where was this taken?".
 
     Burned-in text, which `check_content` turns away so that the archive teaches nobody to read places, is no reason to refuse
     an answer: a photo out of a dash camera is a fair question.
 
     Args:
-        path: The file.
+        photo: The file, or its bytes.
+        name: Of bytes, for messages.
+        least_side_px: See `open_picture`.
 
     Returns:
         The photo; place and time out of its EXIF, where it has them.
 
     Raises:
-        MissingInputError: There is no such file.
         ImageError: It cannot be used; see `open_picture` and `check_content` for the reasons.
+    """
+    data, told = (photo, name) if isinstance(photo, bytes) else (_bytes_of(photo), photo)
+    picture = open_picture(data, name=told, least_side_px=least_side_px)
+    _check_scene(picture.pixels, name=told)
+    return picture
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return a photo's bytes.
+
+    Raises:
+        MissingInputError: There is no such file.
+        ImageError: It is a folder, or may not be read.
     """
     if path.is_dir():
         raise ImageError(image=path, reason="not_an_image", detail="it is a folder", cure="name the photos in it one by one")
     if not path.exists():
         raise MissingInputError(what="a photo", path=path, cure="check the name")
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except PermissionError as error:
         raise ImageError(
             image=path, reason="unreadable", detail="it may not be read", cure="give this user read permission"
         ) from error
-    picture = open_picture(data, name=path)
-    _check_scene(picture.pixels, name=path)
-    return picture

@@ -1,7 +1,8 @@
 """The evidence page of one answer: a file that opens anywhere, without the network, and lets a person check the answer.
 
-It holds the photo, the place with its regions, two maps, every neighbour with its picture, licence and attribution, and
-what was made of what. Pictures are drawn anew from pixels, so no EXIF of anybody travels with the page.
+It holds the photo, the place with its regions and warnings, two maps, what the model's heads say, every neighbour with its
+picture, licence and attribution, and what was made of what, in English or Japanese. Pictures are drawn anew from pixels, so no
+EXIF of anybody travels with the page.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ from PIL import Image
 from geoloc_pipeline.errors import ImageError
 from geoloc_pipeline.evaluation.pages import data_uri, render_page, safe_link
 from geoloc_pipeline.geo.sphere import distance_m
-from geoloc_pipeline.retrieval.locate import confidence_words, osm_link, place_words
 from geoloc_pipeline.retrieval.maps import detail_frame, draw_map, wide_frame
+from geoloc_pipeline.retrieval.telling import osm_link
+from geoloc_pipeline.retrieval.wording import (
+    confidence_in,
+    familiarity_in,
+    left_out_in,
+    place_in,
+    readout_in,
+    truth_in,
+    warnings_in,
+    words_in,
+)
 from geoloc_pipeline.storage.atomic import write_text
 
 if TYPE_CHECKING:
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoloc_pipeline.evaluation.cartography import Outline
-    from geoloc_pipeline.retrieval.locate import Answer, AnswerNeighbour
+    from geoloc_pipeline.retrieval.answer import Answer, AnswerNeighbour
 
 LIMIT_BYTES = 2_000_000
 FIRST = 24
@@ -88,6 +99,7 @@ class Evidence:
         truth_place: Names of the true place.
         provenance: What was made of what, by name: model version, collection, dump dates, census edition.
         bandwidth_km: Of the heat on the maps.
+        language: Of the page, `en` or `ja`.
     """
 
     answer: Answer
@@ -100,6 +112,7 @@ class Evidence:
     truth_place: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     bandwidth_km: float = 5.0
+    language: str = "en"
 
 
 def write_evidence(evidence: Evidence, path: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -148,28 +161,34 @@ def _frame_values(evidence: Evidence) -> dict[str, Any]:
     truth_km = None
     if truth is not None:
         truth_km = float(distance_m(lat=answer.lat, lon=answer.lon, to_lat=truth[0], to_lon=truth[1])) / 1000.0
-    drawn: dict[str, Any] = {"answer": answer, "truth": truth, "bandwidth_km": evidence.bandwidth_km}
-    wide = draw_map(
-        wide_frame(answer, truth=truth), outlines=evidence.wide_outlines, label="Neighbours over the whole country", **drawn
-    )
+    words = words_in(evidence.language)
+    drawn: dict[str, Any] = {
+        "answer": answer,
+        "truth": truth,
+        "bandwidth_km": evidence.bandwidth_km,
+        "language": evidence.language,
+    }
+    wide = draw_map(wide_frame(answer, truth=truth), outlines=evidence.wide_outlines, label=words["country_label"], **drawn)
     detail = draw_map(
-        detail_frame(answer, truth_km=truth_km),
-        outlines=evidence.detail_outlines,
-        label="Neighbours around the answer",
-        **drawn,
+        detail_frame(answer, truth_km=truth_km), outlines=evidence.detail_outlines, label=words["around_label"], **drawn
     )
     return {
         "answer": answer,
-        "place": place_words(answer),
-        "confidence": confidence_words(answer),
+        "language": evidence.language,
+        "words": words,
+        "place": place_in(answer, evidence.language),
+        "confidence": confidence_in(answer, evidence.language),
+        "warnings": warnings_in(answer, evidence.language),
+        "familiarity": "" if answer.familiarity is None else familiarity_in(answer.familiarity, evidence.language),
+        "read": readout_in(answer, evidence.language),
         "osm_link": osm_link(answer),
         "wide": wide,
         "detail": detail,
         "photo": _encoded(evidence.photo, name=evidence.photo_name, width_px=900, height_px=700, quality=80),
         "photo_name": evidence.photo_name,
         "truth": truth,
-        "truth_place": evidence.truth_place,
         "truth_km": truth_km,
+        "truth_words": "" if truth_km is None else truth_in(truth_km, evidence.truth_place, answer, evidence.language),
         "provenance": evidence.provenance,
         "first": FIRST,
     }
@@ -177,7 +196,8 @@ def _frame_values(evidence: Evidence) -> dict[str, Any]:
 
 def _render(evidence: Evidence, frame: Mapping[str, Any], *, width_px: int, quality: int, kept: int) -> str:
     cards = [_card(neighbour, evidence, width_px, quality, kept) for neighbour in evidence.answer.neighbours]
-    values = {**frame, "cards": cards, "n_left_out": max(0, len(cards) - kept)}
+    missing = max(0, len(cards) - kept)
+    values = {**frame, "cards": cards, "left_out": left_out_in(missing, evidence.language) if missing else ""}
     return render_page("geoloc_pipeline.retrieval", "evidence.html.j2", values, script=SCRIPT)
 
 
@@ -186,12 +206,12 @@ def _card(neighbour: AnswerNeighbour, evidence: Evidence, width_px: int, quality
     picture = evidence.pictures.get(neighbour.image_id, EvidencePicture())
     thumbnail = ""
     if picture.pixels is not None and neighbour.rank <= kept:
-        pixels = _folded(picture.pixels)
+        pixels = fold_views(picture.pixels)
         thumbnail = _encoded(pixels, name=neighbour.image_id, width_px=width_px, height_px=width_px, quality=quality)
     return {"n": neighbour, "picture": picture, "thumbnail": thumbnail, "link": safe_link(picture.source_url)}
 
 
-def _folded(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def fold_views(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return four joined views (a strip four times as wide as high) as two rows of two, so that a thumbnail shows them all.
 
     Each view loses an eighth of sky and of road, so that the whole has the thumbnails' 4:3.
@@ -203,6 +223,13 @@ def _folded(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     cut = max(0, (height - width * 3 // 4) // 2)
     views = [view[cut : height - cut] for view in views]
     return np.concatenate([np.concatenate(views[:2], axis=1), np.concatenate(views[2:], axis=1)], axis=0)
+
+
+def fit_pixels(pixels: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
+    """Return a picture made to fit into a box, each pixel the mean of those that it stands for; never enlarged."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((width_px, height_px), Image.Resampling.BOX, reducing_gap=None)
+    return np.asarray(image)
 
 
 def _encoded(pixels: NDArray[np.uint8], *, name: str, width_px: int, height_px: int, quality: int) -> str:
@@ -217,8 +244,6 @@ def _encoded(pixels: NDArray[np.uint8], *, name: str, width_px: int, height_px: 
             reason="not_rgb",
             detail=f"its pixels are {pixels.dtype} {pixels.shape}, expected uint8 (height, width, 3)",
         )
-    image = Image.fromarray(pixels)
-    image.thumbnail((width_px, height_px), Image.Resampling.BOX, reducing_gap=None)
     stream = io.BytesIO()
-    image.save(stream, format="WEBP", quality=quality, method=4)
+    Image.fromarray(fit_pixels(pixels, width_px, height_px)).save(stream, format="WEBP", quality=quality, method=2)
     return data_uri(stream.getvalue(), "image/webp")

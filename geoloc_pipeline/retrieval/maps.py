@@ -15,12 +15,13 @@ from geoloc_pipeline.evaluation.cartography import MapFrame, circle_path, coast_
 from geoloc_pipeline.evaluation.pages import data_uri
 from geoloc_pipeline.geo.country import in_japan_box
 from geoloc_pipeline.retrieval.heatmap import density_grid, heat_png
+from geoloc_pipeline.retrieval.wording import words_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from geoloc_pipeline.evaluation.cartography import Outline
-    from geoloc_pipeline.retrieval.locate import Answer
+    from geoloc_pipeline.retrieval.answer import Answer
 
 WIDTH_PX, HEIGHT_PX = 520, 440
 COAST_FROM_KM = 120.0
@@ -67,6 +68,7 @@ def draw_map(
     truth: tuple[float, float] | None = None,
     bandwidth_km: float = 5.0,
     label: str,
+    language: str = "en",
 ) -> Markup:
     """Return a map of one answer as an inline SVG that loads nothing.
 
@@ -77,11 +79,13 @@ def draw_map(
         truth: Where the picture was taken, if known.
         bandwidth_km: Of the heat; bent so that a lone neighbour is seen, and a crowd has a shape, at any scale.
         label: What the map shows, for those who cannot see it.
+        language: Of the words that appear over a mark, `en` or `ja`.
 
     Returns:
         An `<svg>`; a neighbour's mark carries `data-n`, its rank.
     """
     w, h = frame.width_px, frame.height_px
+    words = words_in(language)
     px_per_km = frame.px_per_km()
     body = [f'<rect class="{"sea" if outlines or w / px_per_km > COAST_FROM_KM else "land"}" width="{w}" height="{h}"/>']
     if w / px_per_km > COAST_FROM_KM:
@@ -93,11 +97,11 @@ def draw_map(
         if radius_km and 4.0 <= radius_km * px_per_km <= 4 * w:
             path = circle_path(frame, lat=answer.lat, lon=answer.lon, radius_km=radius_km)
             body.append(f'<path class="around" d="{path}"/>')
-            body.append(f'<path class="region r{level}" d="{path}"><title>{level} % region</title></path>')
+            body.append(f'<path class="region r{level}" d="{path}"><title>{words[f"region_{level}"]}</title></path>')
     body += _names(frame, [(area.name, area.x, area.y) for area in seen if area.name])
-    body += _marks(frame, answer, truth)
-    bar_px, words = scale_bar(frame)
-    body.append(f'<path class="bar" d="M14 {h - 14}h{bar_px:.1f}"/><text class="name" x="14" y="{h - 21}">{words}</text>')
+    body += _marks(frame, answer, truth, words)
+    bar_px, length = scale_bar(frame)
+    body.append(f'<path class="bar" d="M14 {h - 14}h{bar_px:.1f}"/><text class="name" x="14" y="{h - 21}">{length}</text>')
     head = f'<svg class="map" viewBox="0 0 {w} {h}" role="img" aria-label="{escape(label)}">'
     return Markup(head + "".join(body) + "</svg>")  # noqa: S704 -- every text in `body` was escaped by its maker
 
@@ -131,20 +135,20 @@ def _names(frame: MapFrame, names: Sequence[tuple[str, float, float]], *, most: 
     return parts
 
 
-def _marks(frame: MapFrame, answer: Answer, truth: tuple[float, float] | None) -> list[str]:
+def _marks(frame: MapFrame, answer: Answer, truth: tuple[float, float] | None, words: Mapping[str, str]) -> list[str]:
     parts = []
     for neighbour in reversed(answer.neighbours):  # the best on top
         x, y = (float(v) for v in frame.xy(lat=neighbour.lat, lon=neighbour.lon))
         if -8 <= x <= frame.width_px + 8 and -8 <= y <= frame.height_px + 8:
-            words = f"{neighbour.rank}: similarity {neighbour.score:.3f}, {neighbour.distance_km:.1f} km from the answer"
+            told = f"{neighbour.rank}: {words['similarity']} {neighbour.score:.3f}, {neighbour.distance_km:.1f} km"
             mark = f'class="dot" data-n="{neighbour.rank}" cx="{x:.1f}" cy="{y:.1f}" r="{4.6 if neighbour.rank <= 10 else 3.2}"'
-            parts.append(f"<circle {mark}><title>{words}</title></circle>")
+            parts.append(f"<circle {mark}><title>{told}</title></circle>")
     x, y = (float(v) for v in frame.xy(lat=answer.lat, lon=answer.lon))
     if truth is not None:
         tx, ty = (float(v) for v in frame.xy(lat=truth[0], lon=truth[1]))
         parts.append(f'<path class="gap" d="M{x:.1f} {y:.1f}L{tx:.1f} {ty:.1f}"/>')
-        parts.append(f'<path class="truth" d="M{tx:.1f} {ty - 9:.1f}l8 9l-8 9l-8 -9Z"><title>truth</title></path>')
+        parts.append(f'<path class="truth" d="M{tx:.1f} {ty - 9:.1f}l8 9l-8 9l-8 -9Z"><title>{words["truth"]}</title></path>')
     cross = f"M{x - 11:.1f} {y:.1f}h22M{x:.1f} {y - 11:.1f}v22"
     parts.append(f'<path class="halo" d="{cross}"/><path class="answer" d="{cross}"/>')
-    parts.append(f'<circle class="answer" cx="{x:.1f}" cy="{y:.1f}" r="6"><title>answer</title></circle>')
+    parts.append(f'<circle class="answer" cx="{x:.1f}" cy="{y:.1f}" r="6"><title>{words["answer"]}</title></circle>')
     return parts

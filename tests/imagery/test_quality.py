@@ -397,3 +397,19 @@ def test_a_photo_that_is_no_file_is_told(tmp_path):
     (tmp_path / "grey.png").write_bytes(_encoded(Image.new("RGB", (200, 200), (127, 127, 127))))
     with pytest.raises(ImageError, match=r"grey\.png: 100% of it is one colour"):
         read_photo(tmp_path / "grey.png")
+
+
+def test_a_large_jpeg_is_opened_small_where_that_is_enough():
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)).save(stream, "jpeg")
+    for least, shape in ((0, (900, 1200, 3)), (451, (900, 1200, 3)), (450, (450, 600, 3)), (200, (225, 300, 3))):
+        assert open_picture(stream.getvalue(), name="large.jpg", least_side_px=least).pixels.shape == shape
+
+
+def test_a_photo_in_memory_is_read_as_its_file_is(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    data = (tmp_path / "photo.png").read_bytes()
+    assert (read_photo(data).pixels == read_photo(tmp_path / "photo.png").pixels).all()
+    with pytest.raises(ImageError, match="the photo: it has no bytes"):
+        read_photo(b"")
