@@ -33,6 +33,15 @@ TRACK_WORDS = {
     SAME_SEQUENCE: ("Same sequence only", "within 1 km, the gallery holds only pictures of the same sequence and day: a leak"),
 }
 LEVEL_WORDS = {"prefecture": "prefectures", "municipality": "municipalities", "town": "town blocks"}
+LEAK_WORDS = {
+    "test_images": "test pictures",
+    "capture_groups_cut": "sequences or authors on both sides",
+    "test_images_in_cut_groups": "test pictures of such a sequence or author",
+    "test_images_near_train": "test pictures with a training picture nearby",
+    "near_m": "nearby means within, m",
+    "nearest_train_m": "median distance to the nearest training picture, m",
+}
+"""What `labels.splits.LeakReport` counts, in words, in the order in which it is read."""
 PICTURE_WORDS = {"near_duplicates": "near-duplicates", "others": "all others"}
 
 
@@ -62,8 +71,8 @@ class PhotoTrialFigures:
         about: What it is, and how many of it there should be.
         listed: Photos that its list names.
         left_out: How many were left out, by reason.
-        estimates: `ESTIMATES` of the others, by the default read-out.
-        familiarity: Median familiarity; None where it is not known.
+        estimates: `ESTIMATES` of the others.
+        default_readout: The one chosen on this home's validation pictures.
     """
 
     name: str
@@ -71,7 +80,7 @@ class PhotoTrialFigures:
     listed: int
     left_out: Mapping[str, int]
     estimates: pd.DataFrame
-    familiarity: float | None = None
+    default_readout: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,7 @@ def report_html(data: ReportData) -> str:
         "ends": _ends(data),
         "results": [_result_row(row) for row in table.to_dict("records")],
         "words": WORDS,
+        "leaks": _leaks(data.leaks),
         "track_words": TRACK_WORDS,
         "level_words": LEVEL_WORDS,
         "picture_words": PICTURE_WORDS,
@@ -212,7 +222,12 @@ def _tables(data: ReportData) -> dict[str, Any]:
     return rows
 
 
+def _leaks(told: Mapping[str, Any]) -> dict[str, Any]:
+    known = {words: told[name] for name, words in LEAK_WORDS.items() if name in told}
+    return known | {name: value for name, value in told.items() if name not in LEAK_WORDS}
+
+
 def _test_set(told: PhotoTrialFigures) -> dict[str, Any]:
-    rows = metrics.result_table(told.estimates, default="").to_dict("records") if len(told.estimates) else []
+    rows = metrics.result_table(told.estimates, default=told.default_readout).to_dict("records") if len(told.estimates) else []
     reasons = [(reason.replace("_", " "), count) for reason, count in told.left_out.items() if count]
     return {"told": told, "rows": [_result_row(row) for row in rows], "left_out": reasons}

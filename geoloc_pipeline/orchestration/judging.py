@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from geoloc_pipeline.retrieval.places import PlaceNames
     from geoloc_pipeline.retrieval.trial import TrialResult
 
+ARCHIVED = ("image_id", "source_image_id", "origin_id", "captured_at", "shard", "offset", "size_bytes")
 URBAN_PER_KM2 = {"japan": 4000.0, "demo": 100.0}
 """The demo's towns are drawn wide apart: none of its blocks reaches 4,000."""
 
@@ -186,7 +187,7 @@ def pictures_of(home: Home, split_of: dict[str, str]) -> "pd.DataFrame":
         split_of: Side of each picture.
 
     Returns:
-        One row a picture, with `findings.PICTURE_COLUMNS`, and folder, shard, offset and size_bytes of its bytes.
+        One row a picture, with `findings.PICTURE_COLUMNS`, the columns `ARCHIVED` of the archive, and the folder of its shard.
     """
     import pandas as pd
 
@@ -196,10 +197,9 @@ def pictures_of(home: Home, split_of: dict[str, str]) -> "pd.DataFrame":
     archived = []
     for contract in IMAGES:
         for path in home.tables(contract.name):
-            frame = pd.DataFrame(read_table(contract, path)[["image_id", "captured_at", "shard", "offset", "size_bytes"]])
+            frame = pd.DataFrame(read_table(contract, path)[list(ARCHIVED)])
             archived.append(frame.assign(folder=home.images(contract.name, path.stem)))
-    columns = ["image_id", "captured_at", "shard", "offset", "size_bytes", "folder"]
-    bytes_of = pd.concat(archived, ignore_index=True) if archived else pd.DataFrame(columns=columns)
+    bytes_of = pd.concat(archived, ignore_index=True) if archived else pd.DataFrame(columns=[*ARCHIVED, "folder"])
     pictures = labelled.merge(bytes_of.drop_duplicates("image_id"), on="image_id", how="left")
     pictures["split"] = pictures["image_id"].map(split_of)
     pictures["day"] = pd.to_datetime(pictures["captured_at"], utc=True).dt.strftime("%Y-%m-%d")

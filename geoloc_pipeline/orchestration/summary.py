@@ -245,7 +245,7 @@ def _report_data(
 
     result = judged.result
     world = read_world(pipeline.home)
-    ground = "real maps with rendered pictures" if world.source else "a made-up Japan, grown from a seed"
+    ground = "Real maps with rendered pictures" if world.source else "A made-up Japan, grown from a seed"
     regions = result.calibration.regions.get(result.calibration.readout)
     return ReportData(
         title="Where were these photos taken?",

@@ -1,4 +1,4 @@
-"""Photo sets that are a CSV list beside pictures: IM2GPS, Im2GPS3k, MP-16, OSV-5M."""
+"""Photo sets that are a CSV list beside pictures: IM2GPS, Im2GPS3k, YFCC4k, MP-16, OSV-5M."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def read_im2gps(folder: Path) -> Iterator[Photo]:
 def read_im2gps3k(folder: Path) -> Iterator[Photo]:
     """Yield the photos of the Im2GPS3k list (`*im2gps3k_places365.csv`)."""
     yield from _flickr_list(folder, source="im2gps3k", patterns=("*im2gps3k_places365.csv",))
+
+
+def read_yfcc4k(folder: Path) -> Iterator[Photo]:
+    """Yield the photos of the YFCC4k list (`*yfcc4k_places365.csv`); its columns are those of Im2GPS3k's."""
+    yield from _flickr_list(folder, source="yfcc4k", patterns=("*yfcc4k_places365.csv",))
 
 
 def read_mp16(folder: Path) -> Iterator[Photo]:
@@ -76,7 +81,16 @@ def _flickr_names(image_id: str, author: str) -> tuple[str, str]:
 
 def read_osv5m(folder: Path) -> Iterator[Photo]:
     """Yield the photos of OSV-5M's lists (`train.csv`, `test.csv`)."""
-    lists = [path for name in ("train.csv", "test.csv") for path in sorted(folder.rglob(name))]
+    yield from _osv5m(folder, names=("train.csv", "test.csv"))
+
+
+def read_osv5m_test(folder: Path) -> Iterator[Photo]:
+    """Yield the photos of OSV-5M's test list (`test.csv`) alone."""
+    yield from _osv5m(folder, names=("test.csv",))
+
+
+def _osv5m(folder: Path, *, names: tuple[str, ...]) -> Iterator[Photo]:
+    lists = [path for name in names for path in sorted(folder.rglob(name))]
     if not lists:
         return
     index = PictureIndex(folder)

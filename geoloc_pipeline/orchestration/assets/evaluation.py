@@ -22,6 +22,10 @@ class EvaluationConfig(dg.Config):
     other_summary: str = Field(
         default="", description="reports/summary.json of a home that was split by the other rule, to stand beside this one"
     )
+    test_sets: list[str] = Field(
+        default=[],
+        description="public test sets under sources/photos/, each a track of its own: im2gps, im2gps3k, yfcc4k, osv5m_test",
+    )
 
 
 @dg.asset(
@@ -37,6 +41,7 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
     reports/evidence.html. Takes: a minute in the demo. Paper §4.
     """
     from geoloc_pipeline.orchestration.judging import judge
+    from geoloc_pipeline.orchestration.photo_trials import beside_of, run_test_sets, wanted_test_sets
     from geoloc_pipeline.orchestration.previews import write_rows
     from geoloc_pipeline.orchestration.summary import write_pages
 
@@ -44,7 +49,7 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
     inputs = step.upstream("geolocation_model") | step.upstream("qdrant_collection")
     for upstream in ("dataset_splits", "training_shards", "image_embeddings"):
         inputs |= step.upstream_partitions(upstream)
-    top_k = pipeline.settings.top_k
+    top_k, folders = pipeline.settings.top_k, wanted_test_sets(pipeline, config.test_sets)
 
     def build() -> Made:
         started_s = time.monotonic()
@@ -52,7 +57,13 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
         home, result = pipeline.home, judged.result
         write_text(home.calibration(), json.dumps(result.calibration.to_json(), indent=1, sort_keys=True))
         made = write_tables(step, {ESTIMATES: result.estimates})
-        made.files += write_pages(pipeline, judged, started_s=started_s, other_summary=config.other_summary)
+        made.files += write_pages(
+            pipeline,
+            judged,
+            started_s=started_s,
+            other_summary=config.other_summary,
+            test_sets=run_test_sets(pipeline, judged, folders),
+        )
         table = judged.findings.results
         made.preview = write_rows(
             table[["readout", "n", "median_km", "within_1_km_pct", "within_25_km_pct", "within_100_km_pct"]]
@@ -63,7 +74,7 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
         }
         return made
 
-    result = step.run(inputs | {"top_k": top_k, **config.model_dump()}, build)
+    result = step.run(inputs | {"top_k": top_k, **beside_of(config.other_summary, folders)}, build)
     medians, default = step.facts()["median_km"], step.facts()["default_readout"]
     yield result
     yield dg.AssetCheckResult(
