@@ -25,15 +25,18 @@ class Familiarity:
     Attributes:
         n: Validation queries.
         levels: Their likenesses, ascending; at most `MOST_LEVELS` of them.
+        rank: Of the neighbour whose similarity is the likeness.
     """
 
     n: int
     levels: tuple[float, ...]
+    rank: int = 100
 
     def of(self, likeness: ArrayLike) -> NDArray[np.float64]:
-        """Return the familiarity of queries `[q]`, above 0 and at most 1; higher likeness is more familiar."""
-        below = np.searchsorted(np.asarray(self.levels), np.atleast_1d(np.asarray(likeness, dtype=np.float64)), side="right")
-        return np.asarray((below + 1.0) / (len(self.levels) + 1.0))
+        """Return the familiarity of queries `[q]`, above 0 and at most 1: higher likeness is more familiar; NaN stays NaN."""
+        alike = np.atleast_1d(np.asarray(likeness, dtype=np.float64))
+        below = np.searchsorted(np.asarray(self.levels, dtype=np.float64), alike, side="right")
+        return np.where(np.isnan(alike), np.nan, (below + 1.0) / (len(self.levels) + 1.0))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -42,15 +45,16 @@ class Familiarity:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Familiarity:
         """Return what `to_json` has written."""
-        return cls(n=int(values["n"]), levels=tuple(float(level) for level in values["levels"]))
+        return cls(n=int(values["n"]), levels=tuple(float(level) for level in values["levels"]), rank=int(values["rank"]))
 
 
-def learn_familiarity(likeness: ArrayLike) -> Familiarity:
+def learn_familiarity(likeness: ArrayLike, *, rank: int = 100) -> Familiarity:
     """Return what is normal among validation queries.
 
     Args:
         likeness: `[n]` of validation queries to the gallery, their own group hidden.
+        rank: Of the neighbour whose similarity is the likeness.
     """
     ordered = np.sort(np.asarray(likeness, dtype=np.float64))
     kept = ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), MOST_LEVELS)).round().astype(np.int64)]
-    return Familiarity(n=len(ordered), levels=tuple(kept.tolist()))
+    return Familiarity(n=len(ordered), levels=tuple(kept.tolist()), rank=rank)

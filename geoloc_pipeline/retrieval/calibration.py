@@ -20,7 +20,7 @@ from geoloc_pipeline.retrieval.neighbours import Neighbours, hide_neighbours
 from geoloc_pipeline.retrieval.queries import KINDS, Kind, Queries
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS, read_out
 from geoloc_pipeline.retrieval.settings import ReadoutSettings
-from geoloc_pipeline.retrieval.spread import likeness, signs_of
+from geoloc_pipeline.retrieval.spread import RANK, likeness, signs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,10 +65,12 @@ class Calibration:
     familiarity: Mapping[str, Familiarity] = field(default_factory=dict)
     recorded: Mapping[str, Any] = field(default_factory=dict)
 
-    def familiarity_of(self, neighbours: Neighbours, kind: Kind) -> float | None:
-        """Return how familiar the first of some queries is; None when nothing is known of its kind."""
+    def familiarity_of(self, neighbours: Neighbours, kind: Kind) -> NDArray[np.float64]:
+        """Return how familiar queries are `[q]`; NaN where nothing is known of their kind, or too few neighbours are there."""
         normal = self.familiarity.get(kind)
-        return None if normal is None else float(normal.of(likeness(neighbours))[0])
+        if normal is None:
+            return np.full(len(neighbours), np.nan)
+        return normal.of(likeness(neighbours, rank=normal.rank))
 
     def regions_of(self, kind: Kind) -> Mapping[str, Regions]:
         """Return the radii by read-out for a kind of query; those for whole pictures where there are none for one view."""
@@ -161,7 +163,7 @@ def calibrate(
         return Calibration()
     seen, validation = seen.queries(knows_somebody), validation.only(knows_somebody)
     fold = folds_of([group_of.get(image, image) for image in validation.image_id])
-    chosen, of_fold = _choices(seen, validation, fold)
+    chosen, of_fold = _choices(seen, validation, fold, group_of)
     measured = {name: _measure(seen, validation, name, of_fold) for name in BATCH_READOUTS}
     radii: dict[Kind, dict[str, Regions]] = {kind: {} for kind in KINDS}
     familiarity: dict[str, Familiarity] = {}
@@ -171,7 +173,8 @@ def calibrate(
             radii[kind] = {
                 name: calibrate_regions(said.error_km[rows], said.signs.rows(rows)) for name, said in measured.items()
             }
-            familiarity[kind] = learn_familiarity(likeness(seen.queries(rows)))
+            rank = min(top_k, RANK, int(np.isfinite(seen.lat[rows]).sum(axis=1).min()))
+            familiarity[kind] = learn_familiarity(likeness(seen.queries(rows), rank=rank), rank=rank)
     return Calibration(
         readout=chosen.readout,
         settings=chosen.settings,
@@ -192,12 +195,13 @@ def _some(queries: Queries, most: int) -> NDArray[np.bool_]:
 
 
 def _choices(
-    seen: Neighbours, validation: Queries, fold: NDArray[np.int64]
+    seen: Neighbours, validation: Queries, fold: NDArray[np.int64], group_of: Mapping[str, str]
 ) -> tuple[Choice, list[tuple[NDArray[np.bool_], Choice]]]:
     """Return what all validation pictures choose, and which queries get which choice of the others."""
     tried = _some(validation, MOST_TRIED)
     asked = validation.only(tried)
-    bench = Bench(seen.queries(tried), true_lat=asked.lat, true_lon=asked.lon, part=asked.of_kind("whole"))
+    groups = [group_of.get(image, image) for image in asked.image_id]
+    bench = Bench(seen.queries(tried), true_lat=asked.lat, true_lon=asked.lon, part=asked.of_kind("whole"), group=groups)
     of_fold = [(fold == each, bench.choose(fold[tried] != each)) for each in np.unique(fold)]
     return bench.choose(), of_fold
 

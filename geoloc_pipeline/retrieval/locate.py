@@ -220,7 +220,7 @@ def answer_from_neighbours(
         model_version=model_version,
         kind=kind,
         heads=_guesses(heads or {}, vocabulary, query),
-        familiarity=calibration.familiarity_of(one, kind),
+        familiarity=known(float(calibration.familiarity_of(one, kind)[0])),
         is_on_land=bool(found_names) if names else None,
     )
 

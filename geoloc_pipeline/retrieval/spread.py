@@ -11,7 +11,9 @@ from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.retrieval.readouts import checked_neighbours, softmax_weights
 from geoloc_pipeline.retrieval.settings import DEFAULT_SETTINGS, ReadoutSettings
 
-NEAREST = 10
+RANK = 100
+"""Of the neighbour whose similarity tells how familiar a photo is."""
+
 NEAR_KM = (5.0, 25.0, 100.0)
 
 if TYPE_CHECKING:
@@ -47,10 +49,22 @@ def spread_km(
     return np.asarray(np.take_along_axis(away_m, order, axis=1)[np.arange(len(order)), half] / 1000.0)
 
 
-def likeness(neighbours: Neighbours) -> NDArray[np.float64]:
-    """Return how like the gallery queries are `[q]`: the mean similarity of their `NEAREST` best neighbours."""
-    score = np.where(np.isfinite(neighbours.lat), neighbours.score, np.nan)[:, :NEAREST].astype(np.float64)
-    return np.asarray(np.nanmean(score, axis=1))
+def likeness(neighbours: Neighbours, *, rank: int = RANK) -> NDArray[np.float64]:
+    """Return how like the gallery queries are `[q]`: the similarity of the neighbour of a rank; NaN where there are fewer.
+
+    Not that of the best neighbour: one picture may be alike by chance, and a page of text or a night is like a few pictures and
+    like few others. The figure depends on the rank and on what the gallery holds, and is worth something only beside others.
+
+    Args:
+        neighbours: Of a search, best first.
+        rank: From 1.
+    """
+    there = np.isfinite(neighbours.lat) & np.isfinite(neighbours.lon)
+    if there.shape[1] == 0:
+        return np.full(len(there), np.nan)
+    place = (there.cumsum(axis=1) >= rank).argmax(axis=1)
+    score = np.asarray(neighbours.score, dtype=np.float64)[np.arange(len(there)), place]
+    return np.where(there.sum(axis=1) >= rank, score, np.nan)
 
 
 def signs_of(neighbours: Neighbours, *, lat: ArrayLike, lon: ArrayLike, settings: ReadoutSettings = DEFAULT_SETTINGS) -> Signs:

@@ -15,9 +15,9 @@ import pandas as pd
 from geoloc_pipeline.evaluation.metrics import UNTRAINED, mean_position_table
 from geoloc_pipeline.retrieval.calibration import Calibration, Searchable, calibrate, see
 from geoloc_pipeline.retrieval.estimates import estimate_table
-from geoloc_pipeline.retrieval.neighbours import Neighbours
+from geoloc_pipeline.retrieval.neighbours import AREAS, Neighbours
 from geoloc_pipeline.retrieval.queries import KINDS, Queries, every_query, single_views, whole_pictures
-from geoloc_pipeline.retrieval.spread import likeness, signs_of, spread_km
+from geoloc_pipeline.retrieval.spread import signs_of, spread_km
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,9 +64,11 @@ class MatrixGallery:
 
     Attributes:
         embeddings: `IMAGE_EMBEDDINGS` of one model.
+        pictures: Where the pictures stand: image_id and prefecture_code, municipality_code, town_code; None: no codes.
     """
 
     embeddings: pd.DataFrame
+    pictures: pd.DataFrame | None = None
 
     def search(self, vectors: NDArray[np.float32], *, top_k: int, exact: bool = True) -> Neighbours:
         """Return the `top_k` most similar pictures of each vector `[q, 512]`, each picture once, best first; always exact."""
@@ -77,11 +79,16 @@ class MatrixGallery:
         best = np.maximum.reduceat(score, first, axis=1)  # a picture is as similar as its most similar view
         order = np.argsort(-best, axis=1, kind="stable")[:, :top_k]
         lat, lon = (rows[name].to_numpy(dtype=np.float64)[first] for name in ("lat", "lon"))
+        codes = {}
+        if self.pictures is not None:
+            known = self.pictures.set_index("image_id").reindex(ids)
+            codes = {level: known[f"{level}_code"].to_numpy(dtype=object)[order] for level in AREAS}
         return Neighbours(
             image_id=ids.astype(object)[order],
             lat=lat[order],
             lon=lon[order],
             score=np.take_along_axis(best, order, axis=1).astype(np.float32),
+            codes=codes,
         )
 
 
@@ -214,7 +221,6 @@ def _familiarity(found: Neighbours, queries: Queries, calibration: Calibration) 
     """Return `[q]` how familiar queries are, each among its own kind; NaN where that is not known."""
     told = np.full(len(queries), np.nan)
     for kind in KINDS:
-        normal, rows = calibration.familiarity.get(kind), queries.of_kind(kind)
-        if normal is not None and rows.any():
-            told[rows] = normal.of(likeness(found.queries(rows)))
+        rows = queries.of_kind(kind)
+        told[rows] = calibration.familiarity_of(found.queries(rows), kind)
     return told

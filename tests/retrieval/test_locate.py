@@ -75,7 +75,7 @@ REGIONS = {"mode": Regions(n=200, edges=(), factors_50=(1.0,), factors_90=(4.0,)
 CALIBRATION = Calibration(
     regions=REGIONS,
     one_view_regions={"mode": Regions(n=800, edges=(), factors_50=(2.0,), factors_90=(8.0,))},
-    familiarity={"one_view": Familiarity(n=3, levels=(0.5, 0.6, 0.7))},
+    familiarity={"one_view": Familiarity(n=3, levels=(0.1, 0.2, 0.3), rank=20)},
 )
 
 
@@ -158,6 +158,8 @@ def test_a_panorama_gets_the_regions_of_whole_pictures_and_a_photo_those_of_one_
     assert answers["one_view"].region_50_km == pytest.approx(2 * answers["whole"].region_50_km)
     assert answers["one_view"].familiarity == 1.0
     assert answers["whole"].familiarity is None  # nothing is known of its kind
+    few = locate_photo(red(), embedder=MeanColour(), gallery=ColourGallery(), calibration=CALIBRATION, top_k=19)
+    assert few.familiarity is None  # its likeness stands at rank 20
     views = locate_photo([red()] * 4, embedder=MeanColour(), gallery=ColourGallery(), calibration=CALIBRATION)
     assert views.kind == "whole"
 

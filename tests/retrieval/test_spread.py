@@ -19,9 +19,13 @@ def test_the_spread_is_the_distance_that_holds_half_of_the_weight(found):
     assert spread_km(found(lat[:, :1], lat[:, :1], lat[:, :1] * 0), lat=lat[:, 0], lon=lat[:, 0])[0] == 0.0
 
 
-def test_likeness_is_the_mean_of_the_best_that_are_there(found):
+def test_likeness_is_the_similarity_at_a_rank_of_those_that_are_there(found):
     lat = np.array([[35.0, np.nan, 35.0], [35.0, 35.0, np.nan]])
-    assert likeness(found(lat, lat + 100, np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.0]]))) == pytest.approx([0.8, 0.55])
+    neighbours = found(lat, lat + 100, np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.0]]))
+    assert likeness(neighbours, rank=1) == pytest.approx([0.9, 0.6])
+    assert likeness(neighbours, rank=2) == pytest.approx([0.7, 0.5])
+    assert np.isnan(likeness(neighbours, rank=3)).all()
+    assert np.isnan(likeness(found(lat[:, :0], lat[:, :0], lat[:, :0]))).all()
 
 
 def test_agreement_is_the_mean_share_within_three_distances_and_reach_the_median_of_those_near(found):

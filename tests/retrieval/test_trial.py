@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from geoloc_pipeline.retrieval.embed import Read
+from geoloc_pipeline.retrieval.neighbours import AREAS
 from geoloc_pipeline.retrieval.queries import whole_pictures
 from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS
 from geoloc_pipeline.retrieval.trial import Material, MatrixGallery, run_trial
@@ -76,3 +78,13 @@ def test_the_matrix_gallery_agrees_with_brute_force(world) -> None:
         wanted = sorted(best, key=lambda image: (-best[image], image))[:10]
         assert found.image_id[row].tolist() == wanted
         assert np.allclose(found.score[row], [best[image] for image in wanted], atol=1e-6)
+
+
+def test_the_matrix_gallery_tells_where_its_pictures_stand_if_it_was_told(world) -> None:
+    embeddings, _ = world(n=8)
+    ids = sorted(set(embeddings["image_id"]))
+    pictures = pd.DataFrame({"image_id": ids[:-1]} | {f"{level}_code": [i[-1] for i in ids[:-1]] for level in AREAS})
+    found = MatrixGallery(embeddings, pictures).search(whole_pictures(embeddings).vectors, top_k=8)
+    for image, code in zip(found.image_id.ravel(), found.codes["town"].ravel(), strict=True):
+        assert code == image[-1] if image != ids[-1] else pd.isna(code)
+    assert MatrixGallery(embeddings).search(whole_pictures(embeddings).vectors, top_k=2).codes == {}
