@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from geoloc_pipeline import __version__
 from geoloc_pipeline.errors import GeolocError, MissingInputError, SettingError
+from geoloc_pipeline.orchestration import commands as keeping
 from geoloc_pipeline.storage.layout import Home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from geoloc_pipeline.retrieval.answer import Answer
+    from geoloc_pipeline.retrieval.desk import Desk
 
 DEMO_HOME = "data/demo"
 
@@ -69,11 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     locate.add_argument("--top-k", type=int, default=100, help="neighbours to ask for (default: 100)")
     locate.add_argument("--readout", default="", help="how to read the neighbours (default: the one that won on validation)")
     locate.add_argument("--json", action="store_true", help="print one JSON object a photo")
+    locate.add_argument("--prefecture", metavar="CODE", action="append", default=[], help="search only there; may come again")
+    locate.add_argument(
+        "--source", metavar="NAME", action="append", default=[], help="search only its pictures; may come again"
+    )
+    locate.add_argument("--abstain-over", metavar="KM", type=float, help="give no answer when the 90 %% region is larger")
+    locate.add_argument("--abstain-below", metavar="SHARE", type=float, help="give no answer to a less familiar photo (0 to 1)")
     locate.add_argument("--report", metavar="FILE.html", type=Path, help="write an evidence page (of the first photo)")
+    locate.add_argument("--language", choices=("en", "ja"), default="en", help="of the evidence page (default: en)")
+    locate.add_argument(
+        "--map", metavar="FILE.html", type=Path, help="write a folium map (of the first photo; needs the network)"
+    )
     locate.set_defaults(run=_locate)
     serve = commands.add_parser("serve", help="the search page and its JSON API")
-    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
-    serve.add_argument("--port", type=int, default=8080, help="default: 8080")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only; others need GEOLOC_SERVE_TOKEN"
+    )
+    serve.add_argument("--port", type=int, default=8080, help="default: 8080; 0: any free one")
     serve.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
     serve.set_defaults(run=_serve)
     extract = commands.add_parser("extract", help="write archived pictures as plain WebP files")
@@ -85,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     coverage.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
     coverage.add_argument("--json", action="store_true", help="print one JSON object a line")
     coverage.set_defaults(run=_coverage)
+    keeping.add_commands(
+        commands, run=_keep, home_help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}"
+    )
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to get it")
     doctor.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
     doctor.set_defaults(run=_doctor)
@@ -156,17 +175,27 @@ def _print_summary(home: Home) -> None:
 
 
 def _locate(told: argparse.Namespace) -> int:
-    from geoloc_pipeline.retrieval.desk import Desk
-    from geoloc_pipeline.retrieval.locate import describe
+    from geoloc_pipeline.retrieval.quick_start import compiler_put_off
+
+    with compiler_put_off():
+        from geoloc_pipeline.retrieval.desk import Desk
+    from geoloc_pipeline.retrieval.answer import Abstain
+    from geoloc_pipeline.retrieval.neighbours import Where
+    from geoloc_pipeline.retrieval.telling import describe
 
     if told.top_k < 1:
         raise SettingError(setting="--top-k", value=told.top_k, cure="ask for at least one neighbour")
-    home = _home_of(told.home)
-    desk = Desk.open(home)
+    asked: dict[str, Any] = {
+        "top_k": told.top_k,
+        "readout": told.readout,
+        "where": Where(prefecture_codes=tuple(told.prefecture), sources=tuple(told.source)),
+        "abstain": Abstain(over_km=told.abstain_over, below_familiarity=told.abstain_below),
+    }
+    desk = Desk.open(_home_of(told.home))
     status = 0
     for index, photo in enumerate(told.photos):
         try:
-            answer = desk.locate(photo, top_k=told.top_k, readout=told.readout)
+            answer = desk.locate(photo, **asked)
         except GeolocError as error:
             if len(told.photos) == 1:
                 raise
@@ -174,24 +203,45 @@ def _locate(told: argparse.Namespace) -> int:
             status = error.exit_code
             continue
         print(json.dumps(answer.to_json(), ensure_ascii=False) if told.json else describe(answer))
-        if told.report and index == 0:
-            desk.write_evidence(answer, photo, told.report)
-            print(f"evidence: {told.report}", file=sys.stderr)
+        if index == 0:
+            _write_pages(told, desk, answer, photo)
     return status
+
+
+def _write_pages(told: argparse.Namespace, desk: Desk, answer: Answer, photo: Path) -> None:
+    if told.report:
+        desk.write_evidence(answer, photo, told.report, language=told.language)
+        print(f"evidence: {told.report}", file=sys.stderr)
+    if told.map:
+        from geoloc_pipeline.retrieval.heatmap import write_folium
+
+        near = answer.neighbours
+        lat, lon, score = ([getattr(one, name) for one in near] for name in ("lat", "lon", "score"))
+        write_folium(told.map, lat=lat, lon=lon, score=score, answer=(answer.lat, answer.lon))
+        print(f"map: {told.map}", file=sys.stderr)
 
 
 # --- geoloc serve -------------------------------------------------------------------------------------------------------
 
 
 def _serve(told: argparse.Namespace) -> int:
+    from geoloc_pipeline.web.guard import checked_token
+    from geoloc_pipeline.web.listening import listen, url_of
+
+    token = checked_token(told.host, os.environ.get("GEOLOC_SERVE_TOKEN", ""))
+    listening = listen(told.host, told.port)  # before the model is loaded: a taken port is told at once, visitors can wait
+    from geoloc_pipeline.retrieval.quick_start import compiler_put_off
+
+    with compiler_put_off():
+        from geoloc_pipeline.retrieval.desk import Desk
     import uvicorn
 
-    from geoloc_pipeline.retrieval.desk import Desk
     from geoloc_pipeline.web.app import build_app
 
-    app = build_app(Desk.open(_home_of(told.home)))
-    print(f"http://{told.host}:{told.port}  (Ctrl-C ends it)", file=sys.stderr)
-    uvicorn.run(app, host=told.host, port=told.port, log_level="warning")
+    app = build_app(Desk.open(_home_of(told.home)), token=token)
+    print(f"{url_of(listening)}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+    uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 
@@ -235,6 +285,12 @@ def _coverage(told: argparse.Namespace) -> int:
         table.add_row(*first, row["source"], *counts)
     Console().print(table)
     return 0
+
+
+def _keep(told: argparse.Namespace) -> int:
+    said = told.answer(told, _home_of)
+    print(said.text)
+    return int(said.status)
 
 
 def _doctor(told: argparse.Namespace) -> int:

@@ -67,7 +67,7 @@ class LiveGallery:
             CollectionError: No collection is live, it is of another model, or it cannot be searched.
         """
         wanted: dict[str, Any] = {"top_k": top_k, "exact": exact}
-        if where is not None and (where.prefecture_codes or where.sources):
+        if where is not None and where.filters():
             wanted["where"] = where
         asked = ""
         try:

@@ -20,6 +20,24 @@ AREAS = ("prefecture", "municipality", "town")
 
 
 @dataclass(frozen=True)
+class Where:
+    """Which pictures of the gallery may be neighbours.
+
+    Attributes:
+        prefecture_codes: Two digits, such as `13`; empty: all.
+        sources: Providers or photo sets, such as `mapillary`; empty: all.
+    """
+
+    prefecture_codes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def filters(self) -> dict[str, tuple[str, ...]]:
+        """Return the values that are allowed, by field of a point's payload."""
+        told = {"prefecture_code": self.prefecture_codes, "source": self.sources}
+        return {key: values for key, values in told.items() if values}
+
+
+@dataclass(frozen=True)
 class Neighbours:
     """The most similar pictures of q queries, best first; every array is `[q, k]`.
 
