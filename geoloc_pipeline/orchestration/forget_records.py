@@ -44,13 +44,13 @@ def renew_receipts(home: Home, note: "Note") -> None:
         _tell_on_card(home, note)
     artefacts = list(all_artefacts(home))
     content = {artefact.name: _content(artefact, note) for artefact in artefacts}
-    listed = Forgotten(home.forgotten()).fingerprint
+    listed, renewed = Forgotten(home.forgotten()).fingerprint, list[Artefact]()
     for artefact in artefacts:
         receipt = _renewed(artefact, note, content, listed)
         if receipt != artefact.receipt:
             _write(artefact, receipt)
-            if artefact.name in note.touched and artefact.name != _REPORT:
-                _tell_dagster(home, artefact, receipt)
+            renewed.append(replace(artefact, receipt=receipt))
+    _tell_dagster(home, [artefact for artefact in renewed if artefact.name in note.touched and artefact.name != _REPORT])
 
 
 def outdate_model(home: Home) -> bool:
@@ -200,20 +200,24 @@ def _blank(connection: Any, table: str, column: str, asset: str, partition: str 
     return changed
 
 
-def _tell_dagster(home: Home, artefact: Artefact, receipt: Receipt) -> None:
-    """Report an artefact's new content, as a materialisation of the same code and inputs."""
-    if not (os.environ.get("DAGSTER_HOME") or home.dagster().is_dir()):
+def _tell_dagster(home: Home, artefacts: list[Artefact]) -> None:
+    """Report the new content of artefacts, as materialisations of the same code and inputs."""
+    if not artefacts or not (os.environ.get("DAGSTER_HOME") or home.dagster().is_dir()):
         return
-    partition = None if artefact.partition == WHOLE else artefact.partition
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(artefact.key), asset_partitions=[partition] if partition else None)
     with records_of(home) as instance:
-        former = instance.fetch_materializations(wanted, limit=1).records
-        if not former or former[0].asset_materialization is None:
-            return
-        tags = {**(former[0].asset_materialization.tags or {}), "dagster/data_version": receipt.content_hash[:16]}
-        metadata = {"dagster/row_count": receipt.metadata["rows"]} if "rows" in receipt.metadata else {}
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                artefact.key, partition=partition, description="Pictures were removed on request.", metadata=metadata, tags=tags
+        for artefact in artefacts:
+            partition = None if artefact.partition == WHOLE else artefact.partition
+            wanted = dg.AssetRecordsFilter(dg.AssetKey(artefact.key), asset_partitions=[partition] if partition else None)
+            former = instance.fetch_materializations(wanted, limit=1).records
+            if not former or former[0].asset_materialization is None:
+                continue
+            facts, tags = artefact.receipt.metadata, former[0].asset_materialization.tags or {}
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    artefact.key,
+                    partition=partition,
+                    description="Pictures were removed on request.",
+                    metadata={"dagster/row_count": facts["rows"]} if "rows" in facts else {},
+                    tags={**tags, "dagster/data_version": artefact.receipt.content_hash[:16]},
+                )
             )
-        )
