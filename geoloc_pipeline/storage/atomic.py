@@ -1,13 +1,16 @@
 """Write whole or not at all: a temporary name, fsync, rename.
 
-A process that dies in the middle leaves only a file named `….partial`, which the next attempt overwrites.
+A process that dies in the middle leaves only a file named `….partial`, which the next attempt to write the same file removes.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
-from contextlib import contextmanager
+import re
+import socket
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,10 @@ from geoloc_pipeline.errors import HomeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_PARTIAL = ".partial"
+_HERE = re.sub(r"[^A-Za-z0-9]+", "", socket.gethostname())[:20]
+"""This machine, in the names of what is being written: several may mount one home, and each knows its own processes only."""
 
 _CURES = {
     errno.EACCES: "give this user write permission or set GEOLOC_HOME to another folder",
@@ -65,9 +72,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         HomeError: The disk is full, read-only, or not ours to write.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{_HERE}-{os.getpid()}{_PARTIAL}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(path)
         try:
             yield partial
             with partial.open("rb") as written:
@@ -87,6 +95,27 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what processes of this machine left that died while they wrote `path`; of other machines nobody knows here."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{_HERE}-*{_PARTIAL}"):
+        pid = left.name.removesuffix(_PARTIAL).rpartition("-")[2]
+        if pid.isdigit() and not is_alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process of this machine runs; one that has ended but was not waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    with suppress(OSError, IndexError):  # a zombie still takes signals; /proc tells (where there is one)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

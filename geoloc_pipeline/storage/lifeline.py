@@ -11,11 +11,10 @@ import fcntl
 import os
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.storage.atomic import disk_errors
+from geoloc_pipeline.storage.atomic import disk_errors, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,18 +70,6 @@ def end_with_ancestor() -> None:
 
 def _watch(pid: int) -> None:
     parent = os.getppid()  # whoever stands between (torchrun) may be killed alone
-    while _is_alive(pid) and os.getppid() == parent:
+    while is_alive(pid) and os.getppid() == parent:
         time.sleep(POLL_S)
     os._exit(ORPHANED)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with contextlib.suppress(OSError, IndexError):  # a zombie still takes signals; /proc tells (where there is one)
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
-    return True

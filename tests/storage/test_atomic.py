@@ -49,6 +49,20 @@ with atomic_path(Path({str(path)!r})) as partial:
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+    write_bytes(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["b.txt"], "what the killed one left goes with the next write"
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "b.txt"
+    with atomic_path(path) as partial:
+        partial.write_bytes(b"mine")
+        other = partial.with_name(partial.name.replace(str(os.getpid()), str(os.getppid())))
+        other.write_bytes(b"of a process that lives")
+        elsewhere = partial.with_name(f"b.txt.{'x' * 12}-1.partial")
+        elsewhere.write_bytes(b"of another machine")
+    write_bytes(path, b"new")
+    assert {other, elsewhere} < set(tmp_path.iterdir())
 
 
 def test_a_file_where_a_folder_is_needed_is_told_with_the_cure(tmp_path: Path) -> None:
