@@ -66,9 +66,7 @@ class LiveGallery:
         Raises:
             CollectionError: No collection is live, it is of another model, or it cannot be searched.
         """
-        wanted: dict[str, Any] = {"top_k": top_k, "exact": exact}
-        if where is not None and where.filters():
-            wanted["where"] = where
+        wanted: dict[str, Any] = {"top_k": top_k, "exact": exact, "where": where}
         asked = ""
         try:
             with self._borrowed() as gallery:
