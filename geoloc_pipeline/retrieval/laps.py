@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.retrieval.embedder import Reading, unit
 
 if TYPE_CHECKING:
@@ -127,7 +128,17 @@ class TimedGallery:
     def search(
         self, vectors: NDArray[np.float32], *, top_k: int = 100, exact: bool = False, where: Where | None = None
     ) -> Neighbours:
-        """Return the most similar pictures of the live collection."""
+        """Return the most similar pictures of the live collection.
+
+        Raises:
+            SettingError: No picture is within the limit.
+        """
         wanted: dict[str, Any] = {"top_k": top_k, "exact": exact, "where": where}
         with self._laps.stage("search"):
-            return self._gallery.search(vectors, **wanted)
+            found = self._gallery.search(vectors, **wanted)
+        if where is not None and where.filters() and not found.lat.size:
+            told = ", ".join(value for values in where.filters().values() for value in values)
+            raise SettingError(
+                setting="prefecture and source", value=told, cure="the gallery has no such picture: ask for more"
+            )
+        return found

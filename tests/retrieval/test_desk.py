@@ -78,6 +78,11 @@ def test_a_question_is_asked_again_with_a_filter_and_without_its_pixels(desk: De
     assert all(near.lat < 30 and near.source == "yfcc100m" for near in limited.neighbours)
 
 
+def test_a_limit_that_no_picture_is_within_is_named(desk: Desk) -> None:
+    with pytest.raises(SettingError, match="47, nobody"):
+        desk.locate_pixels(picture(4), where=Where(prefecture_codes=("47",), sources=("nobody",)))
+
+
 def test_every_stage_is_timed_and_nothing_twice(desk: Desk) -> None:
     laps = Laps()
     with laps.stage("decode"):
