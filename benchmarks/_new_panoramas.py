@@ -1,8 +1,9 @@
 """Panoramas of a demo home's made-up Japan that the home has never seen: driven, not archived, and drawn now.
 
-Two kinds of honest questions. `test drive`: other panoramas of the drives that test pictures came from, so they stand to the
-gallery as test pictures do; no other picture of these drives is in the gallery. `new drive`: of drives from which nothing was
-archived at all. Every one is at least `APART_M` away from everything in the gallery.
+Honest questions: every one is of a drive of which nothing is in the gallery or was learned from. `beside a test picture`: the
+panoramas of its drive nearest to a test picture, but at least `BESIDE_M` from it and from each other, so that they stand to the
+gallery as it does. `new drive`: of drives from which nothing was archived at all, at least `APART_M` from everything in the
+gallery; they are of other streets than the sample points choose, so not quite like validation pictures.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from geoloc_pipeline.storage.layout import Home
 
 APART_M = 300.0
+BESIDE_M = (15.0, 200.0)  # from a test picture: another view of the street, the same quarter
 WIDTH_PX = 1024  # as the demo's collector asks for
 
 
@@ -41,7 +43,7 @@ class NewPanorama:
 
     Attributes:
         image_id: Of the provider.
-        origin: "test drive" or "new drive".
+        origin: "beside a test picture" or "new drive".
         drive: What belongs together.
         lat: Degrees, where the camera was.
         lon: Degrees.
@@ -56,14 +58,14 @@ class NewPanorama:
     views: list[NDArray[np.uint8]]
 
 
-def new_panoramas(home: Home, *, each: int, of_a_drive: int = 10, seed: int = 0) -> Iterator[NewPanorama]:
-    """Yield up to `each` panoramas of test drives and as many of new drives, at most `of_a_drive` from one drive.
+def new_panoramas(home: Home, *, beside: int, new: int, of_a_drive: int = 10) -> Iterator[NewPanorama]:
+    """Yield new panoramas: of every drive with test pictures `beside` ones a test picture, and up to `new` of new drives.
 
     Args:
         home: A finished demo home.
-        each: Most panoramas of each origin.
-        of_a_drive: Most of one drive.
-        seed: Of the choice.
+        beside: Most panoramas beside one test picture.
+        new: Most panoramas of new drives.
+        of_a_drive: Most of one new drive.
     """
     _, land = ensure_world(home)
     coverage, renderer = Coverage(land), Renderer(land)
@@ -72,29 +74,40 @@ def new_panoramas(home: Home, *, each: int, of_a_drive: int = 10, seed: int = 0)
     archive = read_tables(STREET_VIEW_IMAGES, home.tables("street_view_images"))
     splits = read_tables(DATASET_SPLITS, home.tables("dataset_splits"))
     split_of = dict(zip(splits["image_id"], splits["split"], strict=True))
-    archived_drive = archive["capture_group"].str.split(":").str[-1].to_numpy(dtype=str)
     split = np.array([split_of.get(image, "") for image in archive["image_id"]])
-    is_tested = np.isin(drive, archived_drive[split == "test"]) & ~np.isin(drive, archived_drive[split != "test"])
-    is_new = ~np.isin(drive, archived_drive)
+    archived_drive = archive["capture_group"].str.split(":").str[-1].to_numpy(dtype=str)
     places = earth_centred_m(lat=archive["lat"].to_numpy(), lon=archive["lon"].to_numpy())
     here = earth_centred_m(lat=shots.lat, lon=shots.lon)
+    sound = np.array([flaw_of(int(image)) is None for image in shots.image_id]) & shots.is_pano
+    only_tested = sound & ~np.isin(drive, archived_drive[split != "test"])
+    chosen: list[tuple[str, int]] = []
+    for row in np.flatnonzero(split == "test"):
+        mine = np.flatnonzero(only_tested & (drive == archived_drive[row]))
+        chosen += [("beside a test picture", each) for each in _beside(here, mine, places[row], beside)]
     away_m = KDTree(places[split != "test"]).query(here)[0]  # what the gallery holds
-    taken = set(archive["source_image_id"])
-    chance = np.random.default_rng(seed)
-    for origin, is_wanted in (("test drive", is_tested), ("new drive", is_new)):
-        rows = np.flatnonzero(is_wanted & shots.is_pano & (away_m >= APART_M))
-        rows = chance.permutation(rows)
-        left = dict.fromkeys(np.unique(drive[rows]), of_a_drive)
-        chosen = []
-        for row in rows:
-            image_id = int(shots.image_id[row])
-            if left[drive[row]] and str(image_id) not in taken and flaw_of(image_id) is None:
-                left[drive[row]] -= 1
-                chosen.append(row)
-        for row in chosen[:each]:
-            lat, lon = float(shots.lat[row]), float(shots.lon[row])
-            views = _views(jpeg_of(renderer, coverage, int(row), WIDTH_PX), coverage, int(row), lat=lat, lon=lon)
-            yield NewPanorama(str(shots.image_id[row]), origin, str(drive[row]), lat, lon, views)
+    rows = np.flatnonzero(sound & ~np.isin(drive, archived_drive) & (away_m >= APART_M))
+    left = dict.fromkeys(np.unique(drive[rows]), of_a_drive)
+    kept = []
+    for row in np.random.default_rng(0).permutation(rows):
+        if left[drive[row]]:
+            left[drive[row]] -= 1
+            kept.append(("new drive", int(row)))
+    for origin, row in list(dict.fromkeys(chosen)) + kept[:new]:
+        lat, lon = float(shots.lat[row]), float(shots.lon[row])
+        views = _views(jpeg_of(renderer, coverage, row, WIDTH_PX), coverage, row, lat=lat, lon=lon)
+        yield NewPanorama(str(shots.image_id[row]), origin, str(drive[row]), lat, lon, views)
+
+
+def _beside(here: NDArray[np.float64], rows: NDArray[np.int64], place: NDArray[np.float64], most: int) -> list[int]:
+    """Return the rows nearest to a place, neither too near to it nor to each other."""
+    away_m = np.linalg.norm(here[rows] - place, axis=1)
+    kept: list[int] = []
+    for row in rows[np.argsort(away_m, kind="stable")]:
+        near = [float(np.linalg.norm(here[row] - here[other])) for other in kept]
+        own = float(np.linalg.norm(here[row] - place))
+        if len(kept) < most and BESIDE_M[0] <= own <= BESIDE_M[1] and min(near, default=np.inf) >= BESIDE_M[0]:
+            kept.append(int(row))
+    return kept
 
 
 def _views(data: bytes, coverage: Coverage, row: int, *, lat: float, lon: float) -> list[NDArray[np.uint8]]:

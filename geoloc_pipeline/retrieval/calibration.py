@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from geoloc_pipeline.evaluation.confidence import area_under_risk, risk_coverage
 from geoloc_pipeline.evaluation.familiarity import Familiarity, learn_familiarity
 from geoloc_pipeline.evaluation.regions import Regions, Signs, calibrate_regions
 from geoloc_pipeline.geo.sphere import distance_m
@@ -55,7 +56,8 @@ class Calibration:
         regions: Radii by read-out, for whole pictures.
         one_view_regions: Radii by read-out, for a photo or a single view.
         familiarity: What is normal, by kind of query.
-        recorded: What was tried on validation and what it gave.
+        recorded: What was tried on validation and what it gave: `median_km` by read-out, `queries` by kind, and by kind the
+            `area_under_risk` of whatever confidence may be taken for (`evaluation.confidence`), the best first.
     """
 
     readout: str = "mode"
@@ -167,22 +169,46 @@ def calibrate(
     measured = {name: _measure(seen, validation, name, of_fold) for name in BATCH_READOUTS}
     radii: dict[Kind, dict[str, Regions]] = {kind: {} for kind in KINDS}
     familiarity: dict[str, Familiarity] = {}
+    risks: dict[str, dict[str, float]] = {}
     for kind in KINDS:
         rows = validation.of_kind(kind)
         if rows.any():
-            radii[kind] = {
-                name: calibrate_regions(said.error_km[rows], said.signs.rows(rows)) for name, said in measured.items()
-            }
-            rank = min(top_k, RANK, int(np.isfinite(seen.lat[rows]).sum(axis=1).min()))
-            familiarity[kind] = learn_familiarity(likeness(seen.queries(rows), rank=rank), rank=rank)
+            mine = {name: _Measured(said.error_km[rows], said.signs.rows(rows)) for name, said in measured.items()}
+            radii[kind] = {name: calibrate_regions(said.error_km, said.signs) for name, said in mine.items()}
+            familiarity[kind] = _familiarity(seen.queries(rows), top_k=top_k)
+            risks[kind] = _risks(seen.queries(rows), mine[chosen.readout], radii[kind][chosen.readout])
     return Calibration(
         readout=chosen.readout,
         settings=chosen.settings,
         regions=radii["whole"],
         one_view_regions=radii["one_view"],
         familiarity=familiarity,
-        recorded={"median_km": chosen.median_km, "queries": {kind: int(validation.of_kind(kind).sum()) for kind in KINDS}},
+        recorded={
+            "median_km": chosen.median_km,
+            "queries": {kind: int(validation.of_kind(kind).sum()) for kind in KINDS},
+            "area_under_risk": risks,
+        },
     )
+
+
+def _familiarity(seen: Neighbours, *, top_k: int) -> Familiarity:
+    """Return what is normal among queries; the rank is that which most of them have, in a tiny gallery a low one."""
+    there = np.isfinite(seen.lat).sum(axis=1)
+    rank = min(top_k, RANK, int(np.median(there)))
+    return learn_familiarity(likeness(seen.queries(there >= rank), rank=rank), rank=rank)
+
+
+def _risks(seen: Neighbours, said: _Measured, regions: Regions) -> dict[str, float]:
+    """Return, by what confidence is taken for, the mean risk over all coverages; the best first."""
+    large = regions.radii_km(said.signs)[1]
+    scores = {
+        "region_90_km": -np.where(np.isfinite(large), large, np.inf),
+        "agreement": said.signs.agreement,
+        "best_similarity": np.asarray(seen.score[:, 0], dtype=np.float64),
+        "likeness": np.nan_to_num(likeness(seen), nan=-1.0),
+    }
+    areas = {name: round(area_under_risk(risk_coverage(score, said.error_km)), 4) for name, score in scores.items()}
+    return dict(sorted(areas.items(), key=lambda item: item[1]))
 
 
 def _some(queries: Queries, most: int) -> NDArray[np.bool_]:

@@ -43,6 +43,9 @@ def test_both_kinds_are_calibrated_for_every_read_out(gallery_and_validation) ->
         assert set(found.regions_of(kind)) == set(BATCH_READOUTS)
         assert found.regions_of(kind)[found.readout].n == count
         assert found.familiarity[kind].n == count
+        risks = list(found.recorded["area_under_risk"][kind].values())
+        assert risks == sorted(risks)
+        assert all(0 <= risk <= 1 for risk in risks)
     assert found.recorded["queries"] == {"whole": n, "one_view": 4 * n}
 
 
