@@ -88,7 +88,55 @@ def _forget(told: argparse.Namespace, home_of: HomeOf) -> Said:
     return Said("\n".join(describe(note) for note in forget(home, request if is_named else None)))
 
 
+def _add_reproduce(command: argparse.ArgumentParser) -> None:
+    command.add_argument("record", metavar="RECORD", type=Path, help="reproduction.json of a report, or the home that it is of")
+    command.add_argument("--until", metavar="ASSET", default="", help="stop at this asset, such as dataset_splits")
+    command.add_argument("--anyway", action="store_true", help="go on with other versions of packages")
+
+
+def _reproduce(told: argparse.Namespace, home_of: HomeOf) -> Said:
+    from geoloc_pipeline.orchestration.display import ChainDisplay
+    from geoloc_pipeline.orchestration.reproduce import describe, is_same, read_record, reproduce
+
+    if not told.home:
+        raise SettingError(setting="--home", value="", cure="name a new folder: the record's own home is not made anew")
+    record = read_record(told.record.expanduser())
+    with ChainDisplay() as display:
+        rows = reproduce(record, home_of(told.home), until=told.until, anyway=told.anyway, watch=display.show)
+    return Said(describe(rows), status=0 if is_same(rows) else 1)
+
+
+def _add_clean(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dry-run", action="store_true", help="say what would go, and touch nothing")
+    command.add_argument("--keep-dumps", metavar="N", type=int, default=2, help="newest maps of a region (default: 2)")
+    command.add_argument("--keep-months", metavar="N", type=int, default=0, help="and the first of so many months (default: 0)")
+    command.add_argument("--keep-collections", metavar="N", type=int, default=1, help="beside the live one (default: 1)")
+    command.add_argument("--keep-previous-model", action="store_true", help="also the checkpoints of the run before")
+    command.add_argument("--log-days", metavar="DAYS", type=float, default=30, help="how long logs are kept (default: 30)")
+    command.add_argument("--report-days", metavar="DAYS", type=float, default=90, help="pages of no evaluation (default: 90)")
+    command.add_argument("--scratch-days", metavar="DAYS", type=float, default=7, help="of killed steps (default: 7)")
+
+
+def _clean(told: argparse.Namespace, home_of: HomeOf) -> Said:
+    from geoloc_pipeline.orchestration.retention import Rules, clean, describe, find_spare
+    from geoloc_pipeline.sources.dump_copies import Retention
+
+    rules = Rules(
+        dumps=Retention(newest=told.keep_dumps, firsts_of_month=told.keep_months),
+        collections=told.keep_collections,
+        previous_models=told.keep_previous_model,
+        log_days=told.log_days,
+        report_days=told.report_days,
+        scratch_days=told.scratch_days,
+    )
+    home = home_of(told.home)
+    spare = find_spare(home, rules) if told.dry_run else clean(home, rules)
+    return Said(describe(home, spare, is_plan=told.dry_run))
+
+
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, HomeOf], Said], str]] = {
     "lineage": (_add_lineage, _lineage, "where does this picture, point, way, town, answer, model or table come from?"),
+    "reproduce": (_add_reproduce, _reproduce, "make the same tables once more in another home, and compare"),
+    "clean": (_add_clean, _clean, "remove old maps, collections, checkpoints, logs and scratch that nobody needs"),
     "forget": (_add_forget, _forget, "remove a picture, or a whole capture group, everywhere and for good"),
 }

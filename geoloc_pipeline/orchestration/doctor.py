@@ -1,6 +1,7 @@
 """What `geoloc doctor` looks at: what this machine has, what it lacks, and how to get it.
 
-Belongs here: looking, quickly and without leaving a trace or showing a secret. Does not belong here: curing.
+Belongs here: looking at the machine, keys and services, quickly and without leaving a trace or showing a secret.
+Does not belong here: curing; looking into a home that is in use (`doctor_home`).
 """
 
 import importlib.util
@@ -21,7 +22,7 @@ DISK_BYTES = {"the demo": 2 * 10**9, "a prefecture": 30 * 10**9, "Japan": 700 * 
 """Rule of thumb. A prefecture: 20,000 pictures of 280 KB twice (archive, training views), its region's dump and room to work;
 Japan: 900,000 pictures twice, all dumps, checkpoints, gallery. The demo needs its world and everything made of it."""
 ANSWER_WITHIN_S = 3.0
-_INSTALL = "run: pip install -e . -c constraints.txt"
+INSTALL = "run: pip install -e . -c constraints.txt"
 State = Literal["ok", "missing", "off"]
 
 
@@ -57,6 +58,8 @@ def examine(home: Home, environ: Mapping[str, str]) -> list[Finding]:
         Findings, in the order of the chain.
     """
     profile = environ.get("GEOLOC_PROFILE", "") or "japan"
+    from geoloc_pipeline.orchestration.doctor_home import examine_home
+
     with ThreadPoolExecutor(max_workers=1) as beside:
         gallery = beside.submit(_gallery, environ)  # it may wait for a server
         return [
@@ -70,6 +73,7 @@ def examine(home: Home, environ: Mapping[str, str]) -> list[Finding]:
             _weights(environ),
             _gpu(),
             gallery.result(),
+            *examine_home(home, environ),
         ]
 
 
@@ -191,7 +195,7 @@ def _spatial() -> Finding:
 
         ensure_spatial()
     except ImportError as error:
-        return Finding(name, "missing", f"{error}", _INSTALL, is_blocking=True)
+        return Finding(name, "missing", f"{error}", INSTALL, is_blocking=True)
     except MissingInputError as error:
         return Finding(name, "missing", f"{error}", is_blocking=True)  # the sentence tells the cure
     return Finding(name, "ok", "the extension is installed")
@@ -212,7 +216,7 @@ def _weights(environ: Mapping[str, str]) -> Finding:
 def _gpu() -> Finding:
     name = "GPU"
     if importlib.util.find_spec("torch") is None:
-        return Finding(name, "missing", "PyTorch is not installed", _INSTALL, is_blocking=True)
+        return Finding(name, "missing", "PyTorch is not installed", INSTALL, is_blocking=True)
     cpu = "no CUDA: training and embedding run on the CPU, enough for the demo"
     if not _has_driver():
         return Finding(name, "off", cpu)
@@ -221,7 +225,7 @@ def _gpu() -> Finding:
 
         found = [torch.cuda.get_device_properties(at) for at in range(torch.cuda.device_count())]
     except (ImportError, OSError, RuntimeError) as error:
-        return Finding(name, "missing", f"PyTorch cannot use it ({error})", _INSTALL)
+        return Finding(name, "missing", f"PyTorch cannot use it ({error})", INSTALL)
     if not found:
         return Finding(name, "off", cpu)
     return Finding(name, "ok", ", ".join(f"{gpu.name}, {gpu.total_memory / 10**9:,.0f} GB" for gpu in found))
@@ -242,7 +246,7 @@ def _gallery(environ: Mapping[str, str]) -> Finding:
     url = environ.get("GEOLOC_QDRANT_URL", "").strip()
     if not url:
         if importlib.util.find_spec("qdrant_edge") is None:
-            cure = f"{_INSTALL}, or name a server in GEOLOC_QDRANT_URL"
+            cure = f"{INSTALL}, or name a server in GEOLOC_QDRANT_URL"
             return Finding("Qdrant", "missing", "the embedded engine is not installed", cure, is_blocking=True)
         return Finding("Qdrant", "ok", "embedded: the engine runs inside this process, no server is needed")
     import httpx
