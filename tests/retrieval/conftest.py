@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,8 @@ from geoloc_pipeline.model.vocabulary import TaskClasses, Vocabulary
 from geoloc_pipeline.retrieval.neighbours import Neighbours
 from geoloc_pipeline.storage.shards import write_shard
 from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, TASKS, TRAINING_SHARDS, as_table
+
+SERVER_URL, SERVER_KEY = os.environ.get("GEOLOC_QDRANT_URL", ""), os.environ.get("GEOLOC_QDRANT_API_KEY", "")
 
 CONFIG = GeolocatorConfig(
     backbone="test_vit", input_px=32, class_counts={"prefecture": 3}, location_sigmas=(1.0,), location_width=8
@@ -138,3 +141,78 @@ def _world(n: int = 240, *, noise: float = 0.25, seed: int = 0) -> tuple[pd.Data
 def world():
     """Return embeddings of pictures in four cities that point towards their city, and the split of each picture."""
     return _world
+
+
+class GalleryWorld:
+    """Made-up pictures for the gallery: each has a direction of its own, and views around it."""
+
+    VIEWS = ("N", "E", "S", "W", "mean")
+
+    @staticmethod
+    def embeddings(pictures: int, *, version: str = "aaaa", seed: int = 0) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        rows = []
+        for number in range(pictures):
+            middle = rng.normal(size=512)
+            for view in GalleryWorld.VIEWS:
+                vector = middle + rng.normal(size=512) * (0.0 if view == "mean" else 0.3)
+                unit = (vector / np.linalg.norm(vector)).astype(np.float32)
+                rows.append((f"p{number:04}", view, version, 30.0 + number * 0.01, 139.0, unit))
+        frame = pd.DataFrame(rows, columns=IMAGE_EMBEDDINGS.column_names)
+        return as_table(IMAGE_EMBEDDINGS, {name: frame[name] for name in IMAGE_EMBEDDINGS.column_names})
+
+    @staticmethod
+    def pictures(count: int) -> pd.DataFrame:
+        numbers = range(count)
+        return pd.DataFrame(
+            {
+                "image_id": [f"p{n:04}" for n in numbers],
+                "source": ["mapillary" if n % 3 else "panoramax" for n in numbers],
+                "source_image_id": [f"at-source-{n}" for n in numbers],
+                "capture_group": [f"drive:{n // 10}" for n in numbers],
+                "prefecture_code": [f"{n % 5 + 10}" for n in numbers],
+                "municipality_code": [None if n % 4 == 0 else f"{n % 5 + 10}101" for n in numbers],
+                "town_code": None,
+                "split": ["val" if n % 7 == 0 else "train" for n in numbers],
+            }
+        )
+
+    @staticmethod
+    def means(table: pd.DataFrame) -> np.ndarray:
+        return np.stack(table[table["view"] == "mean"]["embedding"].to_list())
+
+
+@pytest.fixture
+def gallery_world() -> type[GalleryWorld]:
+    return GalleryWorld
+
+
+@pytest.fixture(params=["edge", "client", "server"])
+def store(request, tmp_path):
+    """Every engine; the client's own local mode stands in for a server, and a server is asked when there is one."""
+    from qdrant_client import QdrantClient
+
+    from geoloc_pipeline.retrieval.gallery_edge import EdgeStore
+    from geoloc_pipeline.retrieval.gallery_server import PREVIOUS, ServerStore, connect
+
+    class Held(ServerStore):
+        """Stays open when a door that opened it closes it."""
+
+        def close(self) -> None:
+            return
+
+    if request.param == "edge":
+        yield EdgeStore(tmp_path / "qdrant")
+    elif request.param == "client":
+        yield Held(QdrantClient(":memory:"), url="http://qdrant.example:6333")
+    elif not SERVER_URL:
+        pytest.skip("GEOLOC_QDRANT_URL names no Qdrant server")
+    else:
+        client = connect(SERVER_URL, api_key=SERVER_KEY)
+        if any(alias.alias_name in {"photos", PREVIOUS} for alias in client.get_aliases().aliases):
+            pytest.skip("the server of GEOLOC_QDRANT_URL holds a gallery: tests need an empty one")
+        store = Held(client, url="the server")
+        yield store
+        for name in store.names():
+            store.remove(name)
+        client.close()

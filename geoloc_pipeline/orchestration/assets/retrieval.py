@@ -1,19 +1,32 @@
 """Group `retrieval`: embeddings and the gallery in which a photo's neighbours are looked up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
-from geoloc_pipeline.orchestration.assets.labels import training_shards
+from geoloc_pipeline.orchestration.assets.imagery import photo_collections, street_view_images
+from geoloc_pipeline.orchestration.assets.labels import dataset_splits, labelled_images, training_shards
 from geoloc_pipeline.orchestration.assets.training import geolocation_model
 from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, table_paths, write_tables
 from geoloc_pipeline.orchestration.partitions import prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.tables import BACKBONE_TOKENS, EMBEDDED_VIEWS, IMAGE_EMBEDDINGS, TRAINING_SHARDS
+from geoloc_pipeline.tables import (
+    BACKBONE_TOKENS,
+    DATASET_SPLITS,
+    EMBEDDED_VIEWS,
+    IMAGE_EMBEDDINGS,
+    LABELLED_IMAGES,
+    PHOTO_COLLECTIONS,
+    STREET_VIEW_IMAGES,
+    TRAINING_SHARDS,
+)
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from geoloc_pipeline.retrieval.embed import Embedded
 
 
@@ -90,37 +103,44 @@ def _write_embedded(step: Step, embedded: "Embedded") -> Made:
 
 
 @dg.asset(
-    deps=[image_embeddings],
+    deps=[image_embeddings, labelled_images, dataset_splits, street_view_images, photo_collections],
     group_name="retrieval",
     kinds={"qdrant"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     check_specs=[dg.AssetCheckSpec("every_embedding_is_indexed", asset="qdrant_collection", blocking=True)],
 )
 def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """The live gallery: one point a view, built beside the old one and swapped in after count and canary checks.
 
-    From: every partition of image_embeddings that exists. Stored in: the Qdrant server of GEOLOC_QDRANT_URL, or Qdrant
-    Edge under
-    qdrant/. Takes: seconds in the demo, minutes for all of Japan. Paper §3.3.
+    From: every partition of image_embeddings that exists; labelled_images, street_view_images and photo_collections tell by
+    what a search can filter and a picture be forgotten, dataset_splits that none is a test picture. Stored in: the Qdrant
+    server of GEOLOC_QDRANT_URL, or Qdrant Edge under qdrant/. Takes: seconds in the demo, minutes for all of Japan. Paper §3.3.
     """
+    import pyarrow.parquet as pq
+
     from geoloc_pipeline.orchestration.previews import write_rows
     from geoloc_pipeline.retrieval.gallery import build_gallery, open_gallery
-    from geoloc_pipeline.storage.parquet import read_tables
+    from geoloc_pipeline.storage.parquet import read_table
     from geoloc_pipeline.storage.receipts import fingerprint_of
 
     step = Step(context, pipeline, "qdrant_collection")
     inputs, location = step.upstream_partitions("image_embeddings"), pipeline.gallery()
+    paths = table_paths(pipeline, "image_embeddings", inputs)
+    told = {name: kind for key in _TOLD_BY for name, kind in step.upstream_partitions(key).items()}
+    wanted = sum(pq.read_metadata(path).num_rows for path in paths)
 
     def build() -> Made:
-        embeddings = read_tables(IMAGE_EMBEDDINGS, table_paths(pipeline, "image_embeddings", inputs))
-        name = build_gallery(embeddings, location=location, progress=step.progress)
-        facts = {"collection": name, "points": len(embeddings), "embeddings": fingerprint_of(inputs)}
-        counts = embeddings["view"].value_counts().rename_axis("view").reset_index(name="points")
-        return Made(files=[], facts=facts, preview=f"`{name}`\n\n{write_rows(counts)}")
+        name = build_gallery(
+            lambda: (read_table(IMAGE_EMBEDDINGS, path) for path in paths),
+            location=location,
+            pictures=_pictures(pipeline, told),
+            progress=step.progress,
+        )
+        facts = {"collection": name, "points": wanted, "embeddings": fingerprint_of(inputs)}
+        return Made(files=[], facts=facts, preview=f"`{name}`\n\n{write_rows(_points_by_view(paths))}")
 
-    result = step.run(inputs | {"gallery": location.label}, build)
-    wanted = sum(len(read_tables(IMAGE_EMBEDDINGS, [path])) for path in table_paths(pipeline, "image_embeddings", inputs))
+    result = step.run(inputs | told | {"gallery": location.label}, build)
     with open_gallery(location) as gallery:
         found = gallery.count()
     yield result
@@ -130,3 +150,29 @@ def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
         passed=found == wanted,
         metadata={"embeddings": wanted, "points": found},
     )
+
+
+_TOLD_BY = ("labelled_images", "dataset_splits", "street_view_images", "photo_collections")
+
+
+def _pictures(pipeline: Pipeline, told: Mapping[str, str]) -> "pd.DataFrame":
+    """Return what the gallery is told about each picture besides its vectors: see `gallery.build_gallery`."""
+    import pandas as pd
+
+    from geoloc_pipeline.storage.parquet import read_tables
+
+    contracts = (LABELLED_IMAGES, DATASET_SPLITS, STREET_VIEW_IMAGES, PHOTO_COLLECTIONS)
+    labelled, splits, *manifests = (
+        pd.DataFrame(read_tables(contract, table_paths(pipeline, contract.name, told))) for contract in contracts
+    )
+    ids = pd.concat([manifest[["image_id", "source_image_id"]] for manifest in manifests]).drop_duplicates("image_id")
+    codes = ["prefecture_code", "municipality_code", "town_code"]
+    pictures = labelled[["image_id", "source", "capture_group", *codes]]
+    return pictures.merge(ids, on="image_id", how="left").merge(splits[["image_id", "split"]], on="image_id", how="left")
+
+
+def _points_by_view(paths: list[Path]) -> "pd.DataFrame":
+    import pandas as pd
+
+    views = pd.concat([pd.read_parquet(path, columns=["view"]) for path in paths]) if paths else pd.DataFrame({"view": []})
+    return views["view"].value_counts().rename_axis("view").reset_index(name="points")
