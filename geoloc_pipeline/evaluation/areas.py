@@ -112,7 +112,7 @@ def group_table(
     """
     import pandas as pd
 
-    labels = estimates["query_id"].map(dict(label_of)).fillna(UNKNOWN)
+    labels = np.array([label_of.get(query, UNKNOWN) for query in estimates["query_id"]], dtype=object)
     rows = []
     for label in [*(name for name in order if (labels == name).any()), *sorted(set(labels) - set(order))]:
         part = estimates[labels == label]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from geoloc_pipeline.errors import MissingInputError, ModelError
+from geoloc_pipeline.errors import MissingInputError, ModelError, SplitError
 from geoloc_pipeline.orchestration.io import Step, table_paths
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.receipts import read_receipt
@@ -72,7 +72,10 @@ def judge(step: Step, inputs: dict[str, str], *, top_k: int) -> Judged:
         top_k: Neighbours that a read-out sees.
 
     Returns:
-        Answers and findings; without test pictures the tables are empty.
+        Answers and findings.
+
+    Raises:
+        SplitError: There are no test pictures, or no training pictures.
     """
     from geoloc_pipeline.model.saved import load_geolocator
     from geoloc_pipeline.retrieval.baselines import baseline_tables, frozen_table, place_encoder
@@ -84,6 +87,12 @@ def judge(step: Step, inputs: dict[str, str], *, top_k: int) -> Judged:
     pipeline, home = step.pipeline, step.pipeline.home
     splits = read_tables(DATASET_SPLITS, table_paths(pipeline, "dataset_splits", inputs))
     split_of = dict(zip(splits["image_id"], splits["split"], strict=True))
+    for side in ("test", "train"):
+        if side not in set(split_of.values()):
+            cure = "add pictures or prefectures, and materialise `dataset_splits` and what follows again"
+            raise SplitError(
+                reason=f"none of the {len(split_of)} pictures is a {side} picture: nothing can be judged", cure=cure
+            )
     saved = load_geolocator(home.checkpoint())
     start_weights = _start_weights(step, dict(saved.facts.get("training_config", {})))
     asked, untrained, tokens = _embedded(step, inputs, start_weights=start_weights)

@@ -95,7 +95,7 @@ def run_test_sets(
                 gallery=gallery,
                 calibration=calibration,
                 names=places,
-                held=Held.of(judged.pictures),
+                held=Held.of(judged.pictures[judged.pictures["split"] != "test"]),
                 top_k=pipeline.settings.top_k,
             )
             shown = trial.estimates[trial.estimates["readout"].isin([calibration.readout, *SHOWN])]

@@ -84,7 +84,7 @@ def write_pages(
     judged: "Judged",
     *,
     started_s: float,
-    other_summary: str = "",
+    other_splits: "Sequence[SplitFigures]" = (),
     test_sets: "Sequence[PhotoTrialFigures]" = (),
 ) -> list[Path]:
     """Write summary, report and evidence page of an evaluation.
@@ -93,24 +93,20 @@ def write_pages(
         pipeline: Where everything is.
         judged: What the trial found.
         started_s: `time.monotonic()` at the start of the evaluation.
-        other_summary: `summary.json` of a home with the other split rule, to stand beside this one; empty: none.
+        other_splits: What homes that were split by another rule gave (`read_other_split`).
         test_sets: What public test sets gave.
 
     Returns:
         The files.
-
-    Raises:
-        MissingInputError: There is no file `other_summary`.
-        BadSourceFileError: It is no summary of this project.
     """
     from geoloc_pipeline.evaluation.findings import rows_of
     from geoloc_pipeline.evaluation.report import write_report
     from geoloc_pipeline.retrieval.desk import Desk
 
     home, result = pipeline.home, judged.result
-    splits = [*_this_split(judged), *_other_split(other_summary)]
+    splits = [*_this_split(judged), *other_splits]
     desk = Desk.open(home)
-    _write_evidence(desk, result)
+    evidence = _write_evidence(desk, result)
     latency = _latency(pipeline, judged)
     counts = counts_of(home) | {"test_images": len(result.tested.image_id)}
     seconds = seconds_of(home) | {"evaluation_report": round(time.monotonic() - started_s, 1)}
@@ -131,7 +127,7 @@ def write_pages(
     write_text(home.summary(), json.dumps(summary, ensure_ascii=False, indent=1))
     data = _report_data(pipeline, desk, judged, counts=counts, seconds=seconds)
     write_report(replace(data, latency=latency, splits=splits, test_sets=test_sets), home.report_page())
-    return [home.summary(), home.report_page(), home.evidence_page()]
+    return [home.summary(), home.report_page(), *evidence]
 
 
 def _one_view(result: "TrialResult") -> dict[str, Any]:
@@ -159,8 +155,11 @@ def _this_split(judged: "Judged") -> "list[SplitFigures]":
     return [SplitFigures(rule=judged.split_rule, is_this=True, readout=readout, figures=row) for row in mine]
 
 
-def _other_split(path: str) -> "list[SplitFigures]":
+def read_other_split(path: str) -> "list[SplitFigures]":
     """Return what a summary of another home says; nothing when none is named.
+
+    Args:
+        path: `reports/summary.json` of that home; empty: none.
 
     Raises:
         MissingInputError: There is no such file.
@@ -188,8 +187,8 @@ def _default_row(results: list[dict[str, Any]], default: str) -> dict[str, Any]:
     return {name: row[name] for name in (*wanted, "beyond_200_km_pct")}
 
 
-def _write_evidence(desk: "Desk", result: "TrialResult") -> None:
-    """Write the evidence page of the most ordinary test picture whose pixels are at hand."""
+def _write_evidence(desk: "Desk", result: "TrialResult") -> list[Path]:
+    """Write the evidence page of the most ordinary test picture whose pixels are at hand; nothing when none are."""
     mine = result.estimates[result.estimates["readout"] == result.calibration.readout].sort_values(["error_km", "query_id"])
     for row in mine.iloc[len(mine) // 2 :].itertuples():
         pixels = desk.pixels_of(row.query_id)
@@ -197,7 +196,8 @@ def _write_evidence(desk: "Desk", result: "TrialResult") -> None:
             name = f"test picture {row.query_id}, the one with the median error"
             truth = (row.true_lat, row.true_lon)
             desk.write_evidence(desk.locate_pixels(pixels), pixels, desk.home.evidence_page(), name=name, truth=truth)
-            return
+            return [desk.home.evidence_page()]
+    return []
 
 
 def _latency(pipeline: Pipeline, judged: "Judged") -> "pd.DataFrame":

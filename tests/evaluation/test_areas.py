@@ -81,6 +81,12 @@ def test_kinds_of_pictures_partition_the_pictures():
     assert (table["n"] * table["within_25_km_pct"]).sum() == pytest.approx(100.0 * sum(error <= 25 for error in errors))
 
 
+def test_without_any_label_all_pictures_are_of_an_unknown_kind():
+    assert group_table(estimates("mode", [1.0, 2.0]), label_of={}, column="kind")[["kind", "n"]].values.tolist() == [
+        ["unknown", 2]
+    ]
+
+
 def towns(population: list[object], side_deg: float = 0.01) -> gpd.GeoDataFrame:
     """Squares at 35°N, 1.11 by 0.91 km each, so 1.01 km²."""
     boxes = [shapely.box(139 + i, 35, 139 + i + side_deg, 35 + side_deg) for i in range(len(population))]

@@ -43,13 +43,14 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
     from geoloc_pipeline.orchestration.judging import judge
     from geoloc_pipeline.orchestration.photo_trials import beside_of, run_test_sets, wanted_test_sets
     from geoloc_pipeline.orchestration.previews import write_rows
-    from geoloc_pipeline.orchestration.summary import write_pages
+    from geoloc_pipeline.orchestration.summary import read_other_split, write_pages
 
     step = Step(context, pipeline, "evaluation_report")
     inputs = step.upstream("geolocation_model") | step.upstream("qdrant_collection")
     for upstream in ("dataset_splits", "training_shards", "image_embeddings"):
         inputs |= step.upstream_partitions(upstream)
     top_k, folders = pipeline.settings.top_k, wanted_test_sets(pipeline, config.test_sets)
+    other_splits = read_other_split(config.other_summary)
 
     def build() -> Made:
         started_s = time.monotonic()
@@ -61,7 +62,7 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
             pipeline,
             judged,
             started_s=started_s,
-            other_summary=config.other_summary,
+            other_splits=other_splits,
             test_sets=run_test_sets(pipeline, judged, folders),
         )
         table = judged.findings.results
