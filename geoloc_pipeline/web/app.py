@@ -58,9 +58,9 @@ def build_app(desk: Desk, *, token: str = "") -> Guard:
     metrics = Metrics()
     site = Site(desk, metrics, token=token)
     faults: Any = {HTTPException: _refused, GeolocError: _failed, Exception: _broken}
-    return Guard(
-        Starlette(routes=site.routes(), lifespan=site.lifespan, exception_handlers=faults), token=token, metrics=metrics
-    )
+    routes = site.routes()
+    app = Starlette(routes=routes, lifespan=site.lifespan, exception_handlers=faults)
+    return Guard(app, routes=routes, token=token, metrics=metrics)
 
 
 class Site:

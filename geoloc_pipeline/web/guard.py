@@ -19,6 +19,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from geoloc_pipeline.errors import SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.routing import Route
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from geoloc_pipeline.web.metrics import Metrics
@@ -73,15 +76,17 @@ def checked_token(host: str, token: str) -> str:
 class Guard:
     """Stands before the application; an ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, token: str, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, routes: Sequence[Route], token: str, metrics: Metrics) -> None:
         """Guard an application.
 
         Args:
             app: What is guarded.
+            routes: Its addresses; metrics name requests by their patterns, so that they hold no ids.
             token: That requests to the API and the metrics must bring; empty: only this machine may ask.
             metrics: Told of every request.
         """
         self._app = app
+        self._paths: dict[object, str] = {route.endpoint: route.path for route in routes}
         self._token = token
         self._metrics = metrics
 
@@ -108,7 +113,7 @@ class Guard:
             else:
                 await _refuse(send_guarded, *refusal)
         finally:
-            route = _route_of(scope)
+            route = self._paths.get(scope.get("endpoint"), "other")
             told = {"route": route, "method": scope["method"] if route != "other" else "any"}
             self._metrics.count("geoloc_requests_total", "Requests by route and status.", status=str(status), **told)
             taken_s = time.perf_counter() - started_s
@@ -136,12 +141,6 @@ class Guard:
             cookie = None
         given = bearer.strip() if scheme.lower() == "bearer" else (cookie.value if cookie is not None else "")
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token.encode())
-
-
-def _route_of(scope: Scope) -> str:
-    """Return the route's pattern, so that metrics hold no ids; `other` for what has none."""
-    route = scope.get("route")
-    return str(getattr(route, "path", "")) or "other"
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:
