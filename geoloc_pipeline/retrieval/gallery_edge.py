@@ -178,7 +178,7 @@ class EdgeStore:
             self._write_alias({"live": name, "previous": live})
 
     def forget(self, name: str, *, either: Filters) -> int:
-        """Remove the points that match at least one filter: in a copy that takes the collection's place and name's end.
+        """Remove the points that match at least one filter: in a copy, under a name of its own, that takes the place.
 
         The engine only marks points as deleted; its vacuum, made as eager as it can be, then writes the vectors anew without
         them, and mends the graph instead of building another.

@@ -106,7 +106,7 @@ class ServerStore:
             self._client.create_collection(
                 name,
                 vectors_config=models.VectorParams(size=EMBEDDING_SIZE, distance=models.Distance.COSINE),
-                hnsw_config=models.HnswConfigDiff(m=HNSW_LINKS, ef_construct=HNSW_CONSTRUCTION),
+                hnsw_config=models.HnswConfigDiff(m=HNSW_LINKS, payload_m=0, ef_construct=HNSW_CONSTRUCTION),
                 optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
                 quantization_config=models.ScalarQuantization(scalar=int8) if self.is_quantised else None,
                 metadata=dict(about),
@@ -129,7 +129,6 @@ class ServerStore:
         """
         threshold = models.OptimizersConfigDiff(indexing_threshold=EXACT_BELOW_POINTS * EMBEDDING_SIZE * 4 // 1024)
         with server_faults(self.url, collection=name):
-            # before the graph, which gets links of its own for the values of indexed fields
             self._client.create_payload_index(name, "location", models.PayloadSchemaType.GEO)
             for field in KEYWORDS:
                 self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
