@@ -74,14 +74,14 @@ def _add_forget(command: argparse.ArgumentParser) -> None:
 
 def _forget(told: argparse.Namespace, home_of: HomeOf) -> Said:
     from geoloc_pipeline.orchestration.forget import Request, describe, forget, plan_forgetting, read_note
-    from geoloc_pipeline.orchestration.forget_records import outdate_model
+    from geoloc_pipeline.orchestration.forget_records import outdate
 
     home = home_of(told.home)
     is_named = bool(told.source_image_id or told.capture_group)
     request = Request(told.source_image_id, told.capture_group, told.source, told.request_id, told.outdate_model)
     if told.dry_run:
         return Said(describe(plan_forgetting(home, request), is_plan=True))
-    if told.outdate_model and not is_named and outdate_model(home):
+    if told.outdate_model and not is_named and outdate(home, "geolocation_model"):
         return Said("the model is not current any more: the next training starts anew")
     if not is_named and read_note(home) is None:
         raise SettingError(setting="what to forget", value="", cure="name --source-image-id or --capture-group")

@@ -279,8 +279,6 @@ def describe(note: Note, *, is_plan: bool = False) -> str:
             else "the cure: `geoloc forget --outdate-model`, then materialise geolocation_model and what follows"
         )
         lines.append(f"the model still has learned from {note.learned} of them; {how}")
-    lines.append(
-        "they are on the list that every collector honours; the files of photo sets and pages that you saved elsewhere"
-    )
-    lines.append("are yours to remove, and a `geoloc serve` that runs has to be started again")
+    lines.append("they are on the list that every collector honours")
+    lines.append("yours to do: files of photo sets, pages saved elsewhere; and start a running `geoloc serve` again")
     return "\n".join(lines)

@@ -13,11 +13,11 @@ import json
 import shutil
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoloc_pipeline.errors import BadSourceFileError, SettingError
+from geoloc_pipeline.errors import BadSourceFileError, CollectionError, SettingError
 from geoloc_pipeline.storage.atomic import atomic_path, disk_errors
 from geoloc_pipeline.storage.layout import WHOLE, Home
 from geoloc_pipeline.storage.receipts import read_receipt
@@ -241,7 +241,11 @@ def _filter_rejected(path: Path, note: "Note") -> None:
 
 
 def clear_gallery(home: Home, note: "Note") -> None:
-    """Take the pictures' points out of every collection: the live one is built anew without them, kept ones are removed.
+    """Take the pictures' points out of the live collection and the way back; other collections are removed.
+
+    A collection of an earlier version does not know what its points are called at their source, and two providers may call two
+    pictures alike. Where other points are left than there are vectors, it is built anew, and the next run adds what is told of
+    each picture.
 
     Raises:
         CollectionError: The gallery cannot be changed.
@@ -249,26 +253,33 @@ def clear_gallery(home: Home, note: "Note") -> None:
     receipt = read_receipt(home.receipt("qdrant_collection"))
     if receipt is None or not any(name.startswith("image_embeddings/") for name in note.touched):
         return
+    from geoloc_pipeline.orchestration.forget_records import outdate
     from geoloc_pipeline.retrieval.desk import gallery_location
-    from geoloc_pipeline.retrieval.gallery import build_gallery
+    from geoloc_pipeline.retrieval.gallery import build_gallery, forget_pictures, open_gallery
     from geoloc_pipeline.storage.parquet import read_tables
     from geoloc_pipeline.tables import IMAGE_EMBEDDINGS
 
-    location = gallery_location(home)
-    held = [
-        home.table("image_embeddings", name.partition("/")[2])
-        for name in receipt.inputs
-        if name.startswith("image_embeddings/")
-    ]
-    embeddings = read_tables(IMAGE_EMBEDDINGS, [path for path in held if path.is_file()])
-    name = build_gallery(embeddings, location=location) if len(embeddings) else ""
-    store = location.store()
+    location, group = gallery_location(home), note.request["capture_group"]
+    with closing(location.store()) as store:
+        if not store.live():
+            return
+    inputs = (name.split("/") for name in receipt.inputs if name.startswith("image_embeddings/"))
+    embeddings = read_tables(IMAGE_EMBEDDINGS, [path for name in inputs if (path := home.table(*name)).is_file()])
     try:
+        names = [name for _, name in note.names]
+        forget_pictures(location, source_image_ids=names, capture_groups=[group] if group else [])
+        with open_gallery(location) as gallery:
+            is_left = gallery.count() == len(embeddings)
+    except CollectionError:  # of an earlier version, or damaged
+        is_left = False
+    if is_left:
+        return
+    outdate(home, "qdrant_collection")
+    name = build_gallery(embeddings, location=location) if len(embeddings) else ""
+    with closing(location.store()) as store:
         for other in store.names():
             if other != name:
                 store.remove(other)
-    finally:
-        store.close()
 
 
 def clear_pages(home: Home, note: "Note") -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from geoloc_pipeline.orchestration.artefacts import Artefact, all_artefacts, content_hash
+from geoloc_pipeline.orchestration.artefacts import Artefact, all_artefacts, content_hash, find_artefact
 from geoloc_pipeline.orchestration.worker import open_instance
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import WHOLE, Home
@@ -53,13 +53,12 @@ def renew_receipts(home: Home, note: "Note") -> None:
     _tell_dagster(home, [artefact for artefact in renewed if artefact.name in note.touched and artefact.name != _REPORT])
 
 
-def outdate_model(home: Home) -> bool:
-    """Let the next training start anew; return whether there is a model."""
-    for artefact in all_artefacts(home):
-        if artefact.name == _MODEL:
-            _write(artefact, replace(artefact.receipt, fingerprint=OUTDATED))
-            return True
-    return False
+def outdate(home: Home, key: str) -> bool:
+    """Let the next run of an asset without partitions make it anew; return whether it stands."""
+    found = find_artefact(home, f"{key}/{WHOLE}")
+    if found is not None:
+        _write(found, replace(found.receipt, fingerprint=OUTDATED))
+    return found is not None
 
 
 def _write(artefact: Artefact, receipt: Receipt) -> None:

@@ -27,7 +27,7 @@ def search_again(home: Home, reader: Reader, image_id: str, count: int) -> list[
     from geoloc_pipeline.retrieval.desk import gallery_location
     from geoloc_pipeline.retrieval.embed import embed_shards
     from geoloc_pipeline.retrieval.gallery import open_gallery
-    from geoloc_pipeline.retrieval.trial import whole_pictures
+    from geoloc_pipeline.retrieval.queries import whole_pictures
 
     partition = rows[0][0]
     views = pd.DataFrame([row for at, row in rows if at == partition])

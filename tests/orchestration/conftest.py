@@ -111,7 +111,7 @@ def _vectors(home: Home) -> None:
         root=home.root,
         metadata={"rows": len(table)},
     )
-    name = build_gallery(table, location=GalleryLocation(folder=home.qdrant()))
+    name = build_gallery(table, location=GalleryLocation(folder=home.qdrant()), pictures=_pictures(home))
     write_receipt(
         home.receipt("qdrant_collection"),
         inputs={**hashes(home, f"image_embeddings/{KEY}"), "gallery": "embedded", "code_version": "1"},
@@ -119,6 +119,13 @@ def _vectors(home: Home) -> None:
         root=home.root,
         metadata={"collection": name, "points": len(table)},
     )
+
+
+def _pictures(home: Home) -> pd.DataFrame:
+    labelled = pd.read_parquet(home.table("labelled_images", KEY)).drop(columns=["lat", "lon", "geometry"])
+    manifests = [pd.read_parquet(path) for key in ("street_view_images", "photo_collections") for path in home.tables(key)]
+    ids = pd.concat(manifests)[["image_id", "source_image_id"]].drop_duplicates("image_id")
+    return labelled.merge(ids, on="image_id").merge(pd.read_parquet(home.table("dataset_splits", KEY))[["image_id", "split"]])
 
 
 def _answers(home: Home) -> None:
