@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from geoloc_pipeline.model.vocabulary import Vocabulary
     from geoloc_pipeline.retrieval.embed import Read
 
+_SCORES_AT_ONCE = 50_000_000  # 200 MB of a product of queries and views
+
 __all__ = ["Calibration", "Material", "MatrixGallery", "Queries", "TrialResult", "run_trial", "single_views", "whole_pictures"]
 
 
@@ -75,9 +77,14 @@ class MatrixGallery:
         del exact
         rows = self.embeddings.sort_values(["image_id", "view"])
         ids, first = np.unique(rows["image_id"].to_numpy(dtype=object).astype(str), return_index=True)
-        score = vectors @ np.stack(rows["embedding"].to_list()).T
-        best = np.maximum.reduceat(score, first, axis=1)  # a picture is as similar as its most similar view
-        order = np.argsort(-best, axis=1, kind="stable")[:, :top_k]
+        held = np.stack(rows["embedding"].to_list())
+        shape = len(vectors), min(top_k, len(ids))
+        order, score = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
+        for start in range(0, len(vectors), max(1, _SCORES_AT_ONCE // len(held))):
+            part = slice(start, start + max(1, _SCORES_AT_ONCE // len(held)))
+            best = np.maximum.reduceat(vectors[part] @ held.T, first, axis=1)  # as similar as its most similar view
+            order[part] = np.argsort(-best, axis=1, kind="stable")[:, :top_k]
+            score[part] = np.take_along_axis(best, order[part], axis=1)
         lat, lon = (rows[name].to_numpy(dtype=np.float64)[first] for name in ("lat", "lon"))
         codes = {}
         if self.pictures is not None:
@@ -87,7 +94,7 @@ class MatrixGallery:
             image_id=ids.astype(object)[order],
             lat=lat[order],
             lon=lon[order],
-            score=np.take_along_axis(best, order, axis=1).astype(np.float32),
+            score=score,
             codes=codes,
         )
 

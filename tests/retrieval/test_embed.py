@@ -119,6 +119,19 @@ def test_a_missing_checkpoint_or_shard_and_weights_for_another_input_are_named(c
         embed_partition(tmp_path / "best.pt", rows, folder, scratch=tmp_path / "s")
 
 
+def test_the_network_before_training_reads_every_split_and_goes_on_where_it_was_killed(checkpoint, shards, tmp_path):
+    rows, folder, _ = shards
+    asked = {"splits": ("train", "val", "test"), "untrained": True, "tokens": True, "scratch": tmp_path, "chunk_views": 1}
+    first = embed_partition(checkpoint, rows, folder, **asked)
+    again = embed_partition(checkpoint, rows, folder, **asked)
+    assert set(first.embeddings["image_id"]) == set(rows["image_id"])
+    assert (again.computed, again.taken_over) == (0, len(rows))
+    pd.testing.assert_frame_equal(first.tokens, again.tokens)
+    pd.testing.assert_frame_equal(
+        first.embeddings, embed_shards(checkpoint, rows, folder, splits=("train", "val", "test"), untrained=True)
+    )
+
+
 def test_tokens_come_for_every_view_and_mean_and_the_embeddings_stay_the_same(checkpoint, shards, tmp_path):
     rows, folder, _ = shards
     plain = embed_partition(checkpoint, rows, folder, scratch=tmp_path)

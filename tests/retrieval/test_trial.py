@@ -88,3 +88,13 @@ def test_the_matrix_gallery_tells_where_its_pictures_stand_if_it_was_told(world)
     for image, code in zip(found.image_id.ravel(), found.codes["town"].ravel(), strict=True):
         assert code == image[-1] if image != ids[-1] else pd.isna(code)
     assert MatrixGallery(embeddings).search(whole_pictures(embeddings).vectors, top_k=2).codes == {}
+
+
+def test_a_matrix_gallery_finds_the_same_a_query_at_a_time(world, monkeypatch):
+    embeddings, _ = world()
+    queries = whole_pictures(embeddings)
+    at_once = MatrixGallery(embeddings).search(queries.vectors, top_k=4)
+    monkeypatch.setattr("geoloc_pipeline.retrieval.trial._SCORES_AT_ONCE", 1)
+    one_by_one = MatrixGallery(embeddings).search(queries.vectors, top_k=4)
+    assert (at_once.image_id == one_by_one.image_id).all()
+    assert at_once.score == pytest.approx(one_by_one.score, abs=1e-5)
