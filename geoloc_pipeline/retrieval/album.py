@@ -7,6 +7,7 @@ rows.
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,23 +94,29 @@ class Album:
             What their cards show; but for its place all empty for a picture that is not known.
         """
         rows = self.manifest.iloc[self.manifest.index.get_indexer(image_ids)] if len(self.manifest) else self.manifest
-        known = dict(zip(rows.index, rows.itertuples(index=False), strict=True))
+        days = [
+            f"{day:%Y-%m-%d}" if isinstance(day, datetime) and not pd.isna(day) else "" for day in rows["captured_at"].tolist()
+        ]
+        columns = (rows[name].tolist() for name in ("source", "licence", "attribution", "source_url", "views"))
+        known = dict(
+            zip(rows.index.tolist(), zip(days, *columns, strict=True), strict=True)
+        )  # by column: rows of pandas are slow
         told = []
         for image_id, place in zip(image_ids, places, strict=True):
-            row = known.get(image_id)
-            if row is None:
+            if image_id not in known:
                 told.append(EvidencePicture(place=place))
                 continue
+            day, source, licence, attribution, source_url, views = known[image_id]
             told.append(
                 EvidencePicture(
                     pixels=self._pixels_at_hand(image_id) if with_pixels else None,
-                    source=row.source,
-                    licence=row.licence,
-                    attribution=row.attribution,
-                    source_url=row.source_url,
-                    captured_at="" if pd.isna(row.captured_at) else f"{row.captured_at:%Y-%m-%d}",
+                    source=source,
+                    licence=licence,
+                    attribution=attribution,
+                    source_url=source_url,
+                    captured_at=day,
                     place=place,
-                    view_names=row.views,
+                    view_names=views,
                 )
             )
         return told
