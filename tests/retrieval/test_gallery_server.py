@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
@@ -29,11 +29,12 @@ def http_server(status: int, body: bytes, *, wait_s: float = 0.0) -> Iterator[in
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             time.sleep(wait_s)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who asked has given up
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = answer  # noqa: N815
 
