@@ -65,8 +65,8 @@ def cluster_means(
     """Return `[q, 3]` means of the clusters around the peaks; without direction (length 0) where a mean has none.
 
     A cluster begins as the neighbours within the bandwidth of the peak, and grows to `REACH` times the distance of its median
-    neighbour from its centre until it no longer changes: a bandwidth that is too small for the cluster does no harm, and what
-    stands apart from it stays out.
+    neighbour from its centre until it no longer changes: a bandwidth that is somewhat too small for the cluster does no harm,
+    and what stands apart from it stays out. A bandwidth of a third of sigma finds clumps instead of the cluster.
 
     Args:
         vectors: `[q, k, 3]` unit vectors.

@@ -20,7 +20,7 @@ class ReadoutSettings:
     """
 
     temperature: float = 0.05
-    bandwidth_km: float = 5.0
+    bandwidth_km: float = 25.0
     gate_weight: float = 0.5
 
     def __post_init__(self) -> None:
