@@ -185,7 +185,11 @@ class Tracer:
             return None
         node = Node("answer", image_id)
         node.tell({"true_lat": rows[0]["true_lat"], "true_lon": rows[0]["true_lon"]})
-        node.tell({row["readout"]: f"{row['lat']:.5f}, {row['lon']:.5f}, {row['error_km']:.3f} km off" for row in rows})
+        report = find_artefact(self.home, f"evaluation_report/{WHOLE}")
+        default = report.receipt.metadata.get("default_readout") if report else None
+        node.tell({"default_readout": default})
+        for row in sorted(rows, key=lambda row: (row["readout"] != default, row["readout"])):
+            node.tell({row["readout"]: f"{row['lat']:.5f}, {row['lon']:.5f}, {row['error_km']:.3f} km off"})
         node.add("of", self.made.artefact(f"evaluation_report/{WHOLE}"))
         picture = self.picture(image_id)
         if picture is None:

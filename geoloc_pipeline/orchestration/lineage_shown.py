@@ -13,6 +13,7 @@ from geoloc_pipeline.orchestration.lineage_rows import Node
 
 _LINE_WIDTH, _STEP_PX, _ROW_PX, _PAGE_PX = 52, 11, 16, 390
 _DEEPEST = 12
+_LONGEST_WORD = 20
 _SHOWN_FACTS = 7
 
 
@@ -117,12 +118,15 @@ def _box(node: Node, how: str, number: int, *, left: float, top: float, is_first
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return a text in lines of `width` half-width characters; broken anywhere, as hashes and Japanese need it."""
+    """Return a text in lines of `width` half-width characters; broken at a blank, or anywhere: hashes have none."""
     lines, line, taken = [], "", 0
     for letter in text:
         wide = 2 if unicodedata.east_asian_width(letter) in "FW" else 1
         if taken + wide > width:
-            lines.append(line)
-            line, taken = "", 0
+            head, blank, tail = line.rpartition(" ")
+            keeps = bool(blank) and len(tail) < _LONGEST_WORD
+            lines.append(head if keeps else line)
+            line = tail if keeps else ""
+            taken = sum(2 if unicodedata.east_asian_width(each) in "FW" else 1 for each in line)
         line, taken = line + letter, taken + wide
     return [*lines, line]
