@@ -131,9 +131,11 @@ class Intake:
     def _scan(self, path: Path) -> None:
         """Learn what a file holds; what a killed run left half written at its end is cut off."""
         with path.open("r+b") as stream:
-            whole = 0
+            whole, size_bytes = 0, path.stat().st_size
             while len(head := stream.read(_HEAD.size)) == _HEAD.size:
                 mark, note_bytes, data_bytes, checksum = _HEAD.unpack(head)
+                if note_bytes + data_bytes > size_bytes - stream.tell():
+                    break  # spoilt or cut: a length of 4 GB is not read
                 note, data = stream.read(note_bytes), stream.read(data_bytes)
                 if mark != _MARK or len(data) < data_bytes or zlib.crc32(data, zlib.crc32(note)) != checksum:
                     break

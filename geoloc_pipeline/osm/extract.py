@@ -173,7 +173,7 @@ def _run_quackosm(dump: Path, area: shapely.Geometry, scratch: Path, memory_limi
             verbosity_mode="silent",
             duckdb_conn_kwargs={"config_kwargs": {"memory_limit": f"{memory_limit_bytes // 1_000_000}MB"}},
         )
-    except (duckdb.ParserException, duckdb.InvalidInputException, duckdb.IOException, duckdb.SerializationException) as error:
+    except duckdb.Error as error:  # its reader of PBF raises the base class itself
         if "No space left" in str(error):
             cure = "free some space (ten times the dump is enough), then run the same step again"
             raise HomeError(home=scratch, reason=str(error), cure=cure) from error

@@ -22,6 +22,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyogrio
+import pyproj
 import shapely
 
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError
@@ -43,6 +44,19 @@ SERVICE = "e-Stat"
 ATTRIBUTION = "出典：政府統計の総合窓口(e-Stat)（https://www.e-stat.go.jp/）2020年国勢調査 小地域境界データを加工して作成"
 WATER_HCODE = 8154  # 水面調査区: people on boats, no place to be
 
+# What GDAL, PROJ and GEOS say of a spoilt .dbf, .prj and .shp; they have no common base.
+_SPOILT = (
+    pyogrio.errors.DataSourceError,
+    pyogrio.errors.DataLayerError,
+    pyogrio.errors.FeatureError,
+    pyogrio.errors.GeometryError,
+    pyogrio.errors.FieldError,
+    pyogrio.errors.CRSError,
+    pyproj.exceptions.ProjError,
+    shapely.errors.ShapelyError,
+    ValueError,
+    OverflowError,
+)
 _ENCODINGS = ("cp932", "utf-8")  # e-Stat's own; the one that people save shapefiles in
 _NO_NAME = frozenset({"", "-", "‐", "－", "―", "ー"})
 # The 2015 edition has further columns, and some of its files only these.
@@ -173,7 +187,7 @@ def _read_shapes(path: Path, *, archive: Path) -> pd.DataFrame:
                 frame = pyogrio.read_dataframe(path, encoding=encoding, columns=_COLUMNS, use_arrow=False)
         except UnicodeDecodeError:
             continue
-        except pyogrio.errors.DataSourceError as error:
+        except _SPOILT as error:
             raise BadSourceFileError(
                 path=archive, reason=f"its shapes cannot be read ({error})", cure=cure_of(archive)
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,8 @@ URL = (
 _PARTS = (".shp", ".shx", ".dbf", ".prj")
 _LARGEST_UNPACKED_BYTES = 4 * 2**30
 _LARGEST_PAGE_BYTES = 2**20
+# What zipfile raises on spoilt directories; a member without a name is an IndexError, an offset before the file an OSError.
+SPOILT_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, LookupError, ValueError, struct.error)
 # 該当するデータはありません: what the search says that finds nothing. A page of an outage says something else.
 _NOTHING_FOUND = re.compile(
     r"該当(?:する)?(?:境界|統計)?(?:データ|ファイル)[^。<]{0,20}(?:ありません|見つかりません|存在しません)"
@@ -74,7 +77,9 @@ def check_archive(path: Path, *, shown: Path, prefecture_code: str = "") -> list
                 raise BadSourceFileError(path=shown, reason="it would unpack to more than 4 GiB", cure=cure)
             if (spoilt := archive.testzip()) is not None:
                 raise BadSourceFileError(path=shown, reason=f"its member {spoilt!r} is spoilt", cure=cure)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except BadSourceFileError:
+        raise  # a ValueError, too
+    except SPOILT_ZIP as error:
         raise BadSourceFileError(path=shown, reason=f"the archive cannot be read ({error})", cure=cure) from error
     folded = {name.lower() for name in names}
     shapes = [name for name in names if name.lower().endswith(".shp")]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from geoloc_pipeline.errors import BadSourceFileError
+from geoloc_pipeline.sources.census_archive import SPOILT_ZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ class Archive:
         """
         try:
             yield from _in_zip(self.paths[0]) if self.paths[0].suffix.lower() == ".zip" else self._in_tar()
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+        except (*SPOILT_ZIP, tarfile.TarError) as error:
             raise BadSourceFileError(
                 path=self.paths[0], reason=f"the archive cannot be read ({error})", cure="fetch it again, or remove it"
             ) from error

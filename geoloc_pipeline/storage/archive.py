@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from geoloc_pipeline.errors import BadSourceFileError, ImageError, MissingInputError
 from geoloc_pipeline.storage.atomic import write_bytes
+from geoloc_pipeline.storage.parquet import REMAKE
 from geoloc_pipeline.storage.shards import read_member
 from geoloc_pipeline.tables import IMAGES
 
@@ -185,14 +186,18 @@ def _read_part(path: Path, *, first_shard: int) -> tuple[dict[str, NDArray[Any]]
 
     Raises:
         BadSourceFileError: The file is no readable Parquet file, lacks a column or has no SHA-256 in `sha256`.
+        OSError: The disk cannot be read.
     """
     try:
         table = pq.ParquetFile(path).read([name for name, _ in _ROW]).cast(pa.schema(_ROW)).combine_chunks()
         digests = b"".join(bytes.fromhex(digest) for digest in table["sha256"].to_pylist())
         sha256 = np.frombuffer(digests, dtype=np.uint8).reshape(len(table), _DIGEST_BYTES)
-    except (pa.ArrowInvalid, ValueError) as error:
-        cure = "remove it and materialise the asset again"
-        raise BadSourceFileError(path=path, reason=f"not a readable image table ({error})", cure=cure) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # the disk's
+        raise BadSourceFileError(path=path, reason=f"not a readable image table ({error})", cure=REMAKE) from error
+    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise BadSourceFileError(path=path, reason=f"not a readable image table ({error})", cure=REMAKE) from error
     shards = table["shard"].combine_chunks().dictionary_encode()
     columns = {
         "image_id": np.array([image_id.encode() for image_id in table["image_id"].to_pylist()], dtype=np.bytes_),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from geoloc_pipeline.tables import TableContract
 
 
+REMAKE = "remove it and materialise the asset again"
+
+
 def write_table(contract: TableContract, frame: pd.DataFrame, path: Path) -> None:
     """Check `frame`, bring it into key order and write it as (Geo)Parquet, whole or not at all.
 
@@ -69,6 +72,7 @@ def read_table(contract: TableContract, path: Path) -> Any:
     Raises:
         MissingInputError: The file is not there; the cure names the asset to materialise.
         BadSourceFileError: The file is no Parquet file of this table.
+        OSError: The disk cannot be read.
     """
     if not path.exists():
         raise MissingInputError(
@@ -88,12 +92,12 @@ def read_table(contract: TableContract, path: Path) -> Any:
 
             frame = pd.read_parquet(path)
         return as_table(contract, {name: frame[name] for name in contract.column_names})
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise BadSourceFileError(
-            path=path,
-            reason=f"not a readable `{contract.name}` table ({error})",
-            cure="remove it and materialise the asset again",
-        ) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # the disk's; of a spoilt page pyarrow says OSError without a number
+        raise BadSourceFileError(path=path, reason=f"not a readable `{contract.name}` table ({error})", cure=REMAKE) from error
+    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise BadSourceFileError(path=path, reason=f"not a readable `{contract.name}` table ({error})", cure=REMAKE) from error
 
 
 def read_tables(contract: TableContract, paths: Sequence[Path]) -> Any:

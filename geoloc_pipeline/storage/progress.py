@@ -51,9 +51,9 @@ class Progress:
 
 
 def read_progress(path: Path) -> tuple[int, int, str]:
-    """Return (done, total, unit) of a step; (0, 0, "") when it has told nothing yet."""
+    """Return (done, total, unit) of a step; (0, 0, "") when it has told nothing yet, or nothing readable."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return int(told["done"]), int(told["total"]), str(told["unit"])
+    except (FileNotFoundError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return 0, 0, ""
-    return int(told["done"]), int(told["total"]), str(told["unit"])

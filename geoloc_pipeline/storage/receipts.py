@@ -52,9 +52,11 @@ def file_hash(path: Path) -> str:
 def read_receipt(path: Path) -> Receipt | None:
     """Return the receipt at `path`; None when there is none or it cannot be read (then the step simply runs again)."""
     try:
-        return Receipt(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        receipt = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
+    plain = (receipt.inputs, receipt.files, receipt.metadata)
+    return receipt if all(isinstance(told, dict) for told in plain) else None
 
 
 def is_current(receipt: Receipt | None, *, fingerprint: str, root: Path) -> bool:

@@ -52,6 +52,32 @@ class TrainingRun:
     tensorboard: Path | None = None
 
 
+_KINDS = {
+    "preset": "a text",
+    "vocabulary": "a path",
+    "output": "a path",
+    "progress": "a path",
+    "tensorboard": "a path",
+    "report_to": "a text",
+    "overrides": "an object",
+    "data_versions": "an object",
+    "shards": "a list of pairs of paths",
+}
+_OPTIONAL = frozenset({"overrides", "data_versions", "progress", "report_to", "tensorboard"})
+
+
+def _is_of_kind(name: str, value: object) -> bool:
+    if value is None:
+        return name in _OPTIONAL
+    if name in {"overrides", "data_versions"}:
+        return isinstance(value, dict)
+    if name != "shards":
+        return isinstance(value, str)
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(path, str) for path in pair) for pair in value
+    )
+
+
 def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
     """Return the run that a JSON file describes.
 
@@ -65,13 +91,13 @@ def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
 
     Raises:
         MissingInputError: There is no such file.
-        BadSourceFileError: It is not JSON, or a key is missing or unknown.
+        BadSourceFileError: It is not JSON, or a key is missing, unknown or of another kind.
     """
     if not path.is_file():
         raise MissingInputError(what="the training configuration", path=path, cure="give the path of a JSON file to --config")
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadSourceFileError(path=path, reason=f"not JSON ({error})", cure="write it again") from error
     needed, known = (
         {"preset", "vocabulary", "shards", "output"},
@@ -84,6 +110,9 @@ def read_run(path: Path, *, backbone_weights: str = "") -> TrainingRun:
             else f"keys missing: {missing}, unknown: {strange if not missing else []}"
         )
         raise BadSourceFileError(path=path, reason=faults, cure=f"give {sorted(needed)} and, if wanted, {sorted(known)}")
+    if wrong := sorted(name for name, value in told.items() if not _is_of_kind(name, value)):
+        reason = f"{', '.join(wrong)} of another kind than {', '.join(_KINDS[name] for name in wrong)}"
+        raise BadSourceFileError(path=path, reason=reason, cure="write it again")
     return TrainingRun(
         config=make_config(told["preset"], told.get("overrides"), backbone_weights=backbone_weights),
         vocabulary=Path(told["vocabulary"]),
