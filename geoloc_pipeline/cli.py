@@ -101,9 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     coverage.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
     coverage.add_argument("--json", action="store_true", help="print one JSON object a line")
     coverage.set_defaults(run=_coverage)
-    keeping.add_commands(
-        commands, run=_keep, home_help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}"
-    )
+    keeping.add_commands(commands, run=_keep, home_help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to get it")
     doctor.add_argument("--home", metavar="DIR", default="", help=f"default: $GEOLOC_HOME, else data, else {DEMO_HOME}")
     doctor.set_defaults(run=_doctor)

@@ -131,6 +131,7 @@ def test_the_floors_hold() -> None:
 
 def test_every_asset_command_and_setting_is_in_the_readme() -> None:
     from geoloc_pipeline.definitions import defs
+    from geoloc_pipeline.orchestration.commands import COMMANDS
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     keys = [spec.key.to_user_string() for spec in defs().resolve_all_asset_specs()]
@@ -138,7 +139,7 @@ def test_every_asset_command_and_setting_is_in_the_readme() -> None:
     for path in MODULES:
         settings |= set(re.findall(r"\b(?:GEOLOC|MAPILLARY)_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     settings -= {"GEOLOC_WORKS_FOR_PID"}  # ours to our own workers
-    commands = re.findall(r'add_parser\("(\w+)"', (PACKAGE / "cli.py").read_text(encoding="utf-8"))
+    commands = [*re.findall(r'add_parser\("(\w+)"', (PACKAGE / "cli.py").read_text(encoding="utf-8")), *COMMANDS]
     missing = [name for name in [*keys, *sorted(settings), *(f"geoloc {name}" for name in commands)] if name not in readme]
     assert not missing, missing
 

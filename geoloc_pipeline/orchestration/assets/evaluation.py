@@ -31,18 +31,20 @@ class EvaluationConfig(dg.Config):
 @dg.asset(
     deps=[dataset_splits, training_shards, geolocation_model, qdrant_collection],
     check_specs=[dg.AssetCheckSpec("beats_the_mean_position", asset="evaluation_report")],
-    **sheet(ESTIMATES, group="evaluation", kinds={"html"}, code_version="3"),
+    **sheet(ESTIMATES, group="evaluation", kinds={"html"}, code_version="4"),
 )
 def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfig, pipeline: Pipeline) -> Iterator[Outcome]:
     """Every test picture answered by every read-out and baseline: errors, tracks, ceilings, areas, calibration, evidence.
 
     From: dataset_splits, training_shards, geolocation_model, qdrant_collection (searched exactly). The default read-out is the
     one that wins on validation pictures. Stored as: tables/estimates/all.parquet, reports/index.html, reports/summary.json,
-    reports/evidence.html. Takes: a minute in the demo. Paper §4.
+    reports/evidence.html, and the record from which `geoloc reproduce` makes all of it again. Takes: a minute in the demo.
+    Paper §4.
     """
     from geoloc_pipeline.orchestration.judging import judge
     from geoloc_pipeline.orchestration.photo_trials import beside_of, run_test_sets, wanted_test_sets
     from geoloc_pipeline.orchestration.previews import write_rows
+    from geoloc_pipeline.orchestration.reproduce import write_record
     from geoloc_pipeline.orchestration.summary import read_other_split, write_pages
 
     step = Step(context, pipeline, "evaluation_report")
@@ -65,6 +67,7 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
             other_splits=other_splits,
             test_sets=run_test_sets(pipeline, judged, folders),
         )
+        made.bulk.append(write_record(home, profile=pipeline.profile))  # what an answer says does not depend on it
         table = judged.findings.results
         made.preview = write_rows(
             table[["readout", "n", "median_km", "within_1_km_pct", "within_25_km_pct", "within_100_km_pct"]]
