@@ -56,6 +56,7 @@ _SPOILT = (
     shapely.errors.ShapelyError,
     ValueError,
     OverflowError,
+    UnboundLocalError,  # pyogrio's, of a .prj without end
 )
 _ENCODINGS = ("cp932", "utf-8")  # e-Stat's own; the one that people save shapefiles in
 _NO_NAME = frozenset({"", "-", "‐", "－", "―", "ー"})
@@ -185,13 +186,15 @@ def _read_shapes(path: Path, *, archive: Path) -> pd.DataFrame:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's, of characters that do not fit: judged below
                 frame = pyogrio.read_dataframe(path, encoding=encoding, columns=_COLUMNS, use_arrow=False)
+            rows = _renamed(frame, archive=archive)
         except UnicodeDecodeError:
             continue
+        except BadSourceFileError:
+            raise  # a ValueError, too
         except _SPOILT as error:
             raise BadSourceFileError(
                 path=archive, reason=f"its shapes cannot be read ({error})", cure=cure_of(archive)
             ) from error
-        rows = _renamed(frame, archive=archive)
         if _is_japanese(rows):
             return rows
     raise BadSourceFileError(

@@ -30,6 +30,7 @@ from geoloc_pipeline.sources.http_policy import (
     Verdict,
     json_of,
     judge_by_status,
+    refuse_stray,
     retry_after_s,
 )
 from geoloc_pipeline.sources.pace import DailyBudget, TokenBucket
@@ -79,7 +80,11 @@ class HttpClient(Policy):
         self._buckets: dict[str, TokenBucket] = {}
         self._lock = threading.Lock()
         self._client = httpx.Client(
-            transport=transport, timeout=_TIMEOUT, max_redirects=MOST_REDIRECTS, headers={"User-Agent": self.user_agent}
+            transport=transport,
+            timeout=_TIMEOUT,
+            max_redirects=MOST_REDIRECTS,
+            headers={"User-Agent": self.user_agent},
+            event_hooks={"response": [refuse_stray]},
         )
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from geoloc_pipeline.sources.http_policy import (
     Verdict,
     json_of,
     judge_picture,
+    refuse_stray,
 )
 from geoloc_pipeline.sources.pace import DailyBudget, TokenBucket
 
@@ -88,6 +89,7 @@ class AsyncHttpClient(Policy):
             transport=transport or _Network(),
             timeout=httpx.Timeout(connect=15.0, read=min(60.0, deadline_s), write=60.0, pool=None),
             max_redirects=MOST_REDIRECTS,
+            event_hooks={"response": [_refuse_stray]},
             headers={"User-Agent": self.user_agent},
         )
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # nobody's cookies are kept or sent
@@ -199,6 +201,10 @@ class AsyncHttpClient(Policy):
             raise self.too_slow() from None
         self.check_whole(response.headers, len(body))
         return response, bytes(body)
+
+
+async def _refuse_stray(response: httpx.Response) -> None:
+    refuse_stray(response)
 
 
 class _Network(AiohttpTransport):

@@ -7,6 +7,7 @@ often a service may be asked (`pace.py`).
 from __future__ import annotations
 
 import email.utils
+import ipaddress
 import json
 import logging
 import random
@@ -183,6 +184,31 @@ class Policy:
             raise SourceUnavailableError(service=service, url=shown, reason=reason) from None
         log.info("%s: %s; asking %s again in %.1f s", service, fault, shown, wait_s)
         return wait_s
+
+
+def refuse_stray(response: httpx.Response) -> None:
+    """Refuse a redirect that leaves the open network for this one, or HTTPS for plain HTTP.
+
+    Services do send pictures from other hosts of theirs, so another public host is followed; a service that was broken into
+    must not make us ask the machines beside us.
+
+    Raises:
+        SourceRefusedError: It is one.
+    """
+    if not response.has_redirect_location:
+        return
+    target = response.url.join(response.headers["location"])
+    is_stray = not _is_local(response.url.host) and _is_local(target.host)
+    if is_stray or target.scheme not in {"http", "https"} or (response.url.scheme == "https" and target.scheme == "http"):
+        reason = f"it redirects to {target.scheme}://{target.host}"
+        raise SourceRefusedError(service=response.url.host, reason=reason, cure="nothing was asked there; tell the service")
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
 
 
 def judge_by_status(answer: Answer) -> Verdict:

@@ -32,7 +32,11 @@ GRAPH = {
     "training_shards": ("labels", 47, ["dataset_splits", "labelled_images", "photo_collections", "street_view_images"]),
     "geolocation_model": ("training", None, ["label_vocabulary", "training_shards"]),
     "image_embeddings": ("retrieval", 47, ["geolocation_model", "training_shards"]),
-    "qdrant_collection": ("retrieval", None, ["image_embeddings"]),
+    "qdrant_collection": (
+        "retrieval",
+        None,
+        ["dataset_splits", "image_embeddings", "labelled_images", "photo_collections", "street_view_images"],
+    ),
     "evaluation_report": (
         "evaluation",
         None,

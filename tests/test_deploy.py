@@ -1,0 +1,257 @@
+"""What deploys the pipeline, checked as far as that goes without the engines; PostgreSQL is really started."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("geoloc*"))
+SECRETS = ("DAGSTER_POSTGRES_PASSWORD", "GEOLOC_QDRANT_API_KEY", "MAPILLARY_ACCESS_TOKEN")
+SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+
+
+def load(path: Path):
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+COMPOSE = load(DEPLOY / "compose" / "compose.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_every_yaml_file_can_be_read_and_names_no_key_twice(path):
+    tool = Path(sys.executable).with_name("yamllint")
+    assert list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    if not tool.exists():
+        pytest.skip("yamllint is not installed")
+    rules = "{rules: {key-duplicates: enable, anchors: enable, trailing-spaces: enable}}"
+    done = subprocess.run([tool, "-d", rules, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_compose_file_keeps_the_specification():
+    tool = Path(sys.executable).with_name("check-jsonschema")
+    if not tool.exists():
+        pytest.skip("check-jsonschema, which brings the schema along, is not installed")
+    path = DEPLOY / "compose" / "compose.yaml"
+    done = subprocess.run([tool, "--builtin-schema", "vendor.compose-spec", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_service_is_watched_limited_and_waits_for_what_it_needs():
+    assert set(COMPOSE["services"]) == {"postgres", "qdrant", "code", "daemon", "webserver"}
+    for name, service in COMPOSE["services"].items():
+        assert service["healthcheck"]["test"], name
+        assert service["restart"] == "unless-stopped", name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        for volume in service["volumes"]:
+            assert volume.split(":")[0] in COMPOSE["volumes"], (name, volume)
+        for other, condition in service.get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}, name
+            assert other in COMPOSE["services"], name
+    for name in ("code", "daemon", "webserver"):
+        assert COMPOSE["services"][name]["cap_drop"] == ["ALL"]
+        assert COMPOSE["services"][name]["read_only"] is True
+
+
+def test_one_port_is_published_and_to_this_machine_alone():
+    ports = {name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service}
+    assert ports == {"webserver": ["127.0.0.1:3000:3000"]}
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    assert COMPOSE["services"]["postgres"]["networks"] == COMPOSE["services"]["qdrant"]["networks"] == ["inside"]
+
+
+def test_every_variable_that_a_file_asks_for_is_in_its_example_and_no_secret_has_a_value():
+    asked = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8")))
+    for example in (DEPLOY / "compose" / ".env.example", DEPLOY / "systemd" / "environment.example"):
+        lines = [line for line in example.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+        told = dict(line.split("=", 1) for line in lines)
+        assert not [name for name in SECRETS if told.get(name)]
+        assert example.parent.name != "compose" or asked <= set(told)
+    assert ".env" in (DEPLOY / "compose" / ".gitignore").read_text(encoding="utf-8").split()
+
+
+def test_no_secret_stands_in_any_file():
+    for path in [path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".md"] + [ROOT / "Dockerfile"]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.strip().partition("=" if "=" in line else ":")
+            if re.search(r"(PASSWORD|TOKEN|API_KEY)$", name.strip()):
+                assert re.fullmatch(r"\s*|\s*\$\{\w+(:[?-].*)?\}|\s*\{env: \w+\}", value), f"{path.name}: {line}"
+
+
+def test_the_code_server_is_where_the_workspaces_look_for_it():
+    for folder, host in (("compose", "code"), ("systemd", "127.0.0.1")):
+        [entry] = load(DEPLOY / folder / "workspace.yaml")["load_from"]
+        assert entry["grpc_server"] == {"host": host, "port": 4000, "location_name": "geoloc_pipeline"}
+    assert "-p 4000" in (DEPLOY / "systemd" / "geoloc-code.service").read_text(encoding="utf-8")
+    assert COMPOSE["services"]["code"]["command"][-4:] == ["-p", "4000", "-m", "geoloc_pipeline.definitions"]
+
+
+def test_the_image_runs_as_nobody_special_and_copies_what_is_there():
+    steps = _docker_steps((ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert [value for word, value in steps if word == "USER"] == ["geoloc"]
+    for image in [value.split()[0] for word, value in steps if word == "FROM"]:
+        assert re.fullmatch(r"python:3\.\d+-slim-bookworm", image), "Docker's own library, with a version"
+    for value in [value for word, value in steps if word == "COPY" and "--from" not in value]:
+        for source in [part for part in value.split() if not part.startswith("--")][:-1]:
+            assert (ROOT / source).exists(), source
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {".git", ".venv", "data", "**/.env"} <= set(ignored)
+
+
+def _docker_steps(text: str) -> list[tuple[str, str]]:
+    joined = re.sub(r"\\\n\s*", " ", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
+    return [(word, value) for word, value in (line.split(maxsplit=1) for line in joined.splitlines() if line.strip())]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
+    for path in UNITS:  # the programs that they start are not on this machine; everything else is as it is
+        text = path.read_text(encoding="utf-8")
+        (tmp_path / path.name).write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *sorted(tmp_path.iterdir())], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "geoloc" in line]
+    assert said == [], done.stderr
+
+
+@pytest.mark.parametrize("path", [path for path in UNITS if path.suffix == ".service"], ids=lambda path: path.name)
+def test_a_unit_gives_up_what_it_does_not_need(path):
+    text = path.read_text(encoding="utf-8")
+    for line in (
+        "User=geoloc", "NoNewPrivileges=true", "ProtectSystem=strict", "ProtectHome=true", "PrivateTmp=true",
+        "CapabilityBoundingSet=", "Restart=on-failure", "EnvironmentFile=/etc/geoloc/environment",
+    ):  # fmt: skip
+        assert line in text.splitlines(), line
+    assert "0.0.0.0" not in text
+
+
+def test_the_pods_of_kubernetes_are_no_root_and_share_one_home():
+    values = load(DEPLOY / "kubernetes" / "values.yaml")
+    claim, policy = yaml.safe_load_all((DEPLOY / "kubernetes" / "home.yaml").read_text(encoding="utf-8"))
+    [code] = values["dagster-user-deployments"]["deployments"]
+    launched = values["runLauncher"]["config"]["k8sRunLauncher"]
+    for part in (code, launched):
+        assert part["volumes"] == [{"name": "home", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}}]
+        assert part["volumeMounts"][0]["mountPath"] == code["env"][0]["value"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert policy["spec"]["podSelector"] == {}
+    uid = re.search(r"--uid (\d+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))[1]
+    for part in (code, values["dagsterWebserver"], values["dagsterDaemon"]):
+        assert part["podSecurityContext"]["runAsNonRoot"] is True
+        assert part["podSecurityContext"]["runAsUser"] == int(uid)
+        assert part["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A PostgreSQL server of its own; it refuses root, so root starts it as a user of the system."""
+    if not SERVERS:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    pytest.importorskip("dagster_postgres", reason="pip install 'geoloc-pipeline[postgres]'")
+    folder = Path(tempfile.mkdtemp(prefix="geoloc-postgres-"))  # pytest's own folders are for one user alone
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        shutil.chown(folder, "postgres", "postgres")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    secret = folder / "secret"
+    secret.write_text("sesame", encoding="utf-8")
+    secret.chmod(0o644)
+
+    def run(program, *arguments):
+        command = [*as_user, SERVERS[-1] / program, "-D", folder / "data", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("initdb", "-U", "dagster", "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync")
+    options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    run("pg_ctl", "-w", "-t", "60", "-l", folder / "log", "-o", options, "start")
+    yield {
+        "DAGSTER_POSTGRES_USER": "dagster", "DAGSTER_POSTGRES_PASSWORD": "sesame", "DAGSTER_POSTGRES_HOST": "127.0.0.1",
+        "DAGSTER_POSTGRES_DB": "postgres", "port": str(port),
+    }  # fmt: skip
+    run("pg_ctl", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+def test_dagster_keeps_its_records_in_postgres(postgres, tmp_path, monkeypatch):
+    import dagster as dg
+
+    for name, value in postgres.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    settings = (DEPLOY / "compose" / "dagster.yaml").read_text(encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text(settings.replace("port: 5432", f"port: {postgres['port']}"), encoding="utf-8")
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["13_tokyo", "47_okinawa"]))
+    def table():
+        return dg.MaterializeResult(metadata={"rows": 3}, data_version=dg.DataVersion("abc"))
+
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.run_storage).__module__.startswith("dagster_postgres")
+        for partition in ("13_tokyo", "47_okinawa"):
+            assert dg.materialize([table], instance=instance, partition_key=partition).success
+    with dg.DagsterInstance.get() as again:
+        assert again.get_materialized_partitions(dg.AssetKey("table")) == {"13_tokyo", "47_okinawa"}
+        event = again.get_latest_materialization_event(dg.AssetKey("table"))
+        assert event.asset_materialization.metadata["rows"].value == 3
+        assert {run.status for run in again.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+    assert not list(tmp_path.rglob("*.db"))  # nothing in sqlite beside
+
+
+RUN = """
+import sys
+import dagster as dg
+
+names = [f"p{number}" for number in range(8)]
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(names))
+def many() -> None:
+    return
+
+with dg.DagsterInstance.get() as instance:
+    assert dg.materialize([many], instance=instance, partition_key=sys.argv[1]).success
+"""
+
+
+def test_eight_runs_at_once_write_their_records_to_postgres(postgres, tmp_path, monkeypatch):
+    import dagster as dg
+
+    for name, value in postgres.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    settings = (DEPLOY / "compose" / "dagster.yaml").read_text(encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text(settings.replace("port: 5432", f"port: {postgres['port']}"), encoding="utf-8")
+    with dg.DagsterInstance.get() as instance:
+        names = [f"p{number}" for number in range(8)]
+        runs = [subprocess.Popen([sys.executable, "-c", RUN, name], stderr=subprocess.PIPE, text=True) for name in names]
+        for run in runs:
+            _, said = run.communicate(timeout=180)
+            assert run.returncode == 0, said
+        assert instance.get_materialized_partitions(dg.AssetKey("many")) == set(names)
+
+
+def test_every_dagster_yaml_is_taken_by_dagsters_own_loader(tmp_path, monkeypatch):
+    from dagster._core.instance.config import dagster_instance_config
+
+    for name in ("DAGSTER_POSTGRES_USER", "DAGSTER_POSTGRES_PASSWORD", "DAGSTER_POSTGRES_HOST", "DAGSTER_POSTGRES_DB"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    for path in (ROOT / "dagster.yaml", ROOT / "dagster.demo.yaml", DEPLOY / "compose" / "dagster.yaml"):
+        shutil.copyfile(path, tmp_path / "dagster.yaml")
+        config, _ = dagster_instance_config(str(tmp_path))
+        assert config["telemetry"] == {"enabled": False}, path
