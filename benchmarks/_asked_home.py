@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from geoloc_pipeline.model.saved import load_geolocator
-from geoloc_pipeline.retrieval.embed import Read, join_reads, read_shards
-from geoloc_pipeline.retrieval.trial import MatrixGallery
+from geoloc_pipeline.retrieval.embedding.embed import Read, join_reads, read_shards
+from geoloc_pipeline.retrieval.trials.trial import MatrixGallery
 from geoloc_pipeline.storage.parquet import read_table, read_tables
 from geoloc_pipeline.tables import DATASET_SPLITS, IMAGE_EMBEDDINGS, LABELLED_IMAGES, TRAINING_SHARDS
 

@@ -221,7 +221,7 @@ def _receipt(data: bytes, name: str, scratch: Path, seeds: Path) -> object:  # n
 
 
 def _note(data: bytes, name: str, scratch: Path, seeds: Path) -> object:  # noqa: ARG001
-    from geoloc_pipeline.retrieval.gallery_edge import EdgeStore
+    from geoloc_pipeline.retrieval.gallery.edge import EdgeStore
     from geoloc_pipeline.sources.dump_copies import is_there
     from geoloc_pipeline.sources.pace import DailyBudget
     from geoloc_pipeline.storage.progress import read_progress

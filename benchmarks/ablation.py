@@ -135,11 +135,11 @@ def judge(checkpoint: Path, parts: tuple[Any, ...]) -> dict[str, float]:
     """Return median error and shares within some distances, of pictures that were not learned from."""
     import pandas as pd
 
-    from geoloc_pipeline.retrieval.choice import choose_settings
-    from geoloc_pipeline.retrieval.embed import embed_shards
-    from geoloc_pipeline.retrieval.estimates import estimate_table
-    from geoloc_pipeline.retrieval.queries import whole_pictures
-    from geoloc_pipeline.retrieval.trial import MatrixGallery
+    from geoloc_pipeline.retrieval.embedding.embed import embed_shards
+    from geoloc_pipeline.retrieval.embedding.queries import whole_pictures
+    from geoloc_pipeline.retrieval.reading.choice import choose_settings
+    from geoloc_pipeline.retrieval.trials.estimates import estimate_table
+    from geoloc_pipeline.retrieval.trials.trial import MatrixGallery
     from geoloc_pipeline.storage.parquet import read_table
     from geoloc_pipeline.tables import TRAINING_SHARDS
 

@@ -23,14 +23,14 @@ from benchmarks._new_panoramas import new_panoramas
 from geoloc_pipeline.evaluation.confidence import area_under_risk, coverage_interval, risk_coverage, separation
 from geoloc_pipeline.evaluation.regions import Signs, calibrate_regions
 from geoloc_pipeline.geo.sphere import distance_m
-from geoloc_pipeline.retrieval.calibration import Calibration, calibrate, see
-from geoloc_pipeline.retrieval.choice import folds_of
-from geoloc_pipeline.retrieval.embedder import Embedder
-from geoloc_pipeline.retrieval.heads import join_tops, keep_tops
-from geoloc_pipeline.retrieval.queries import KINDS, Queries, every_query
-from geoloc_pipeline.retrieval.readouts import read_out
-from geoloc_pipeline.retrieval.spread import likeness, signs_of, spread_km
-from geoloc_pipeline.retrieval.trial import MatrixGallery
+from geoloc_pipeline.retrieval.embedding.embedder import Embedder
+from geoloc_pipeline.retrieval.embedding.heads import join_tops, keep_tops
+from geoloc_pipeline.retrieval.embedding.queries import KINDS, Queries, every_query
+from geoloc_pipeline.retrieval.reading.calibration import Calibration, calibrate, see
+from geoloc_pipeline.retrieval.reading.choice import folds_of
+from geoloc_pipeline.retrieval.reading.readouts import read_out
+from geoloc_pipeline.retrieval.reading.spread import likeness, signs_of, spread_km
+from geoloc_pipeline.retrieval.trials.trial import MatrixGallery
 from geoloc_pipeline.storage.layout import Home
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geoloc_pipeline.retrieval.embedder import Reading
-    from geoloc_pipeline.retrieval.neighbours import Neighbours
-    from geoloc_pipeline.retrieval.queries import Kind
+    from geoloc_pipeline.retrieval.embedding.embedder import Reading
+    from geoloc_pipeline.retrieval.embedding.queries import Kind
+    from geoloc_pipeline.retrieval.gallery.neighbours import Neighbours
 
 PARTS = 4
 

@@ -40,9 +40,9 @@ from geoloc_pipeline.model.backbone import PAPER_BACKBONE
 from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
 from geoloc_pipeline.model.saved import FORMAT, load_geolocator
 from geoloc_pipeline.model.vocabulary import CODE_COLUMNS, TaskClasses, Vocabulary
-from geoloc_pipeline.retrieval.embed import embed_partition
-from geoloc_pipeline.retrieval.embedder import COMPILE_FROM, Embedder
-from geoloc_pipeline.retrieval.views import ShardViews, ViewBatch
+from geoloc_pipeline.retrieval.embedding.embed import embed_partition
+from geoloc_pipeline.retrieval.embedding.embedder import COMPILE_FROM, Embedder
+from geoloc_pipeline.retrieval.embedding.views import ShardViews, ViewBatch
 from geoloc_pipeline.storage.progress import Progress
 from geoloc_pipeline.storage.shards import read_member, write_shard
 from geoloc_pipeline.tables import TASKS, TRAINING_SHARDS, as_table

@@ -22,12 +22,12 @@ from benchmarks._asked_home import ask_home
 from benchmarks._measure import cost_of, table
 from geoloc_pipeline.evaluation.metrics import place_of
 from geoloc_pipeline.geo.sphere import MEAN_EARTH_RADIUS_M, distance_m
-from geoloc_pipeline.retrieval.calibration import calibrate, see
-from geoloc_pipeline.retrieval.choice import Bench
-from geoloc_pipeline.retrieval.neighbours import Neighbours
-from geoloc_pipeline.retrieval.queries import every_query, every_view, whole_pictures
-from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS, read_out
-from geoloc_pipeline.retrieval.settings import DEFAULT_SETTINGS, ReadoutSettings
+from geoloc_pipeline.retrieval.embedding.queries import every_query, every_view, whole_pictures
+from geoloc_pipeline.retrieval.gallery.neighbours import Neighbours
+from geoloc_pipeline.retrieval.reading.calibration import calibrate, see
+from geoloc_pipeline.retrieval.reading.choice import Bench
+from geoloc_pipeline.retrieval.reading.readouts import BATCH_READOUTS, read_out
+from geoloc_pipeline.retrieval.reading.settings import DEFAULT_SETTINGS, ReadoutSettings
 from geoloc_pipeline.storage.layout import Home
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def _parts(folder: Path) -> Callable[[], Iterator[pd.DataFrame]]:
 
 def _build(folder: Path, is_quantised: bool) -> tuple[float, int, float]:
     """Return seconds of load and index, peak bytes, and gigabytes on disk."""
-    from geoloc_pipeline.retrieval.gallery import GalleryLocation, build_gallery
+    from geoloc_pipeline.retrieval.gallery.gallery import GalleryLocation, build_gallery
 
     prefectures, sources = np.load(folder / "gallery_prefectures.npy"), np.load(folder / "sources.npy")
     ids = [f"{number:08}" for number in range(len(sources))]
@@ -119,8 +119,8 @@ def _resident_gb() -> str:
 
 
 def _ours(folder: Path, is_quantised: bool) -> list[list[Any]]:
-    from geoloc_pipeline.retrieval.gallery import GalleryLocation, open_gallery
-    from geoloc_pipeline.retrieval.neighbours import Where
+    from geoloc_pipeline.retrieval.gallery.gallery import GalleryLocation, open_gallery
+    from geoloc_pipeline.retrieval.gallery.neighbours import Where
 
     rows = []
     with open_gallery(GalleryLocation(folder=folder / f"edge_{is_quantised}")) as gallery:
@@ -193,7 +193,7 @@ def _local(folder: Path) -> tuple[float, str]:
 
 def _evaluation(folder: Path, queries: int) -> float:
     """Return the seconds of an exact search of many queries."""
-    from geoloc_pipeline.retrieval.gallery import GalleryLocation, open_gallery
+    from geoloc_pipeline.retrieval.gallery.gallery import GalleryLocation, open_gallery
 
     asked = np.array(_vectors(folder, "gallery")[:queries])
     with open_gallery(GalleryLocation(folder=folder / "edge_False")) as gallery:

@@ -22,12 +22,12 @@ from scipy.optimize import minimize
 from benchmarks._asked_home import AskedHome, ask_home
 from benchmarks._measure import table
 from geoloc_pipeline.geo.sphere import MEAN_EARTH_RADIUS_M, distance_m, unit_vectors
-from geoloc_pipeline.retrieval.calibration import see
-from geoloc_pipeline.retrieval.choice import choose_settings, folds_of
-from geoloc_pipeline.retrieval.queries import Queries, every_view, whole_pictures
-from geoloc_pipeline.retrieval.readouts import read_out, softmax_weights
-from geoloc_pipeline.retrieval.settings import ReadoutSettings
-from geoloc_pipeline.retrieval.trial import MatrixGallery
+from geoloc_pipeline.retrieval.embedding.queries import Queries, every_view, whole_pictures
+from geoloc_pipeline.retrieval.reading.calibration import see
+from geoloc_pipeline.retrieval.reading.choice import choose_settings, folds_of
+from geoloc_pipeline.retrieval.reading.readouts import read_out, softmax_weights
+from geoloc_pipeline.retrieval.reading.settings import ReadoutSettings
+from geoloc_pipeline.retrieval.trials.trial import MatrixGallery
 from geoloc_pipeline.storage.layout import Home
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geoloc_pipeline.retrieval.neighbours import Neighbours
+    from geoloc_pipeline.retrieval.gallery.neighbours import Neighbours
 
     Floats = NDArray[np.float64]
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from geoloc_pipeline import __version__
 from geoloc_pipeline.errors import GeolocError, MissingInputError, SettingError
-from geoloc_pipeline.orchestration import commands as keeping
+from geoloc_pipeline.orchestration.keeping import commands as keeping
 from geoloc_pipeline.storage.layout import Home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geoloc_pipeline.retrieval.answer import Answer
-    from geoloc_pipeline.retrieval.desk import Desk
+    from geoloc_pipeline.retrieval.answering.answer import Answer
+    from geoloc_pipeline.retrieval.answering.desk import Desk
 
 DEMO_HOME = "data/demo"
 
@@ -112,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(told: argparse.Namespace) -> int:
-    from geoloc_pipeline.orchestration.chain import chain_of, run_chain
-    from geoloc_pipeline.orchestration.display import ChainDisplay
+    from geoloc_pipeline.orchestration.running.chain import chain_of, run_chain
+    from geoloc_pipeline.orchestration.running.display import ChainDisplay
     from geoloc_pipeline.orchestration.world import World, choose_world, prefectures_in
 
     home = Home.at(told.home)
@@ -173,13 +173,13 @@ def _print_summary(home: Home) -> None:
 
 
 def _locate(told: argparse.Namespace) -> int:
-    from geoloc_pipeline.retrieval.quick_start import compiler_put_off
+    from geoloc_pipeline.retrieval.embedding.quick_start import compiler_put_off
 
     with compiler_put_off():
-        from geoloc_pipeline.retrieval.desk import Desk
-    from geoloc_pipeline.retrieval.answer import Abstain
-    from geoloc_pipeline.retrieval.neighbours import Where
-    from geoloc_pipeline.retrieval.telling import describe
+        from geoloc_pipeline.retrieval.answering.desk import Desk
+    from geoloc_pipeline.retrieval.answering.answer import Abstain
+    from geoloc_pipeline.retrieval.answering.telling import describe
+    from geoloc_pipeline.retrieval.gallery.neighbours import Where
 
     if told.top_k < 1:
         raise SettingError(setting="--top-k", value=told.top_k, cure="ask for at least one neighbour")
@@ -211,7 +211,7 @@ def _write_pages(told: argparse.Namespace, desk: Desk, answer: Answer, photo: Pa
         desk.write_evidence(answer, photo, told.report, language=told.language)
         print(f"evidence: {told.report}", file=sys.stderr)
     if told.map:
-        from geoloc_pipeline.retrieval.heatmap import write_folium
+        from geoloc_pipeline.retrieval.answering.heatmap import write_folium
 
         near = answer.neighbours
         lat, lon, score = ([getattr(one, name) for one in near] for name in ("lat", "lon", "score"))
@@ -228,10 +228,10 @@ def _serve(told: argparse.Namespace) -> int:
 
     token = checked_token(told.host, os.environ.get("GEOLOC_SERVE_TOKEN", ""))
     listening = listen(told.host, told.port)  # before the model is loaded: a taken port is told at once, visitors can wait
-    from geoloc_pipeline.retrieval.quick_start import compiler_put_off
+    from geoloc_pipeline.retrieval.embedding.quick_start import compiler_put_off
 
     with compiler_put_off():
-        from geoloc_pipeline.retrieval.desk import Desk
+        from geoloc_pipeline.retrieval.answering.desk import Desk
     import uvicorn
 
     from geoloc_pipeline.web.app import build_app
@@ -260,7 +260,7 @@ def _coverage(told: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from geoloc_pipeline.orchestration.coverage_report import coverage_rows
+    from geoloc_pipeline.orchestration.showing.coverage_report import coverage_rows
 
     home = _home_of(told.home)
     rows = coverage_rows(home)
@@ -292,7 +292,7 @@ def _keep(told: argparse.Namespace) -> int:
 
 
 def _doctor(told: argparse.Namespace) -> int:
-    from geoloc_pipeline.orchestration.doctor import describe, examine
+    from geoloc_pipeline.orchestration.keeping.doctor import describe, examine
 
     findings = examine(_home_of(told.home), os.environ)
     print(describe(findings))

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from geoloc_pipeline.geo.sphere import distance_m
-from geoloc_pipeline.orchestration.worker import open_instance
+from geoloc_pipeline.orchestration.running.worker import open_instance
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table, read_tables
 from geoloc_pipeline.storage.progress import read_progress
@@ -266,7 +266,7 @@ def test_without_a_model_the_cure_is_told(tmp_path: Path, photo: Path) -> None:
 
 
 def test_shuffled_pixels_fall_back_to_chance(home: Home) -> None:
-    from geoloc_pipeline.retrieval.desk import Desk
+    from geoloc_pipeline.retrieval.answering.desk import Desk
 
     estimates = read_table(ESTIMATES, home.table("estimates"))
     desk = Desk.open(home)

@@ -122,7 +122,7 @@ def _extract_region(pipeline: Pipeline, region: str, parts: list[_Part], *, acce
 
 
 def _write(part: _Part, roads: "pd.DataFrame", landmarks: "pd.DataFrame", *, started_s: float) -> None:
-    from geoloc_pipeline.orchestration.previews import draw_map
+    from geoloc_pipeline.orchestration.showing.previews import draw_map
 
     def made_roads() -> Made:
         facts = {"roads": int(roads["road_id"].nunique()), "length_km": round(float(roads["length_m"].sum()) / 1000)}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from geoloc_pipeline.demo.mirror import Mirror
-    from geoloc_pipeline.retrieval.gallery import GalleryLocation
+    from geoloc_pipeline.retrieval.gallery.gallery import GalleryLocation
     from geoloc_pipeline.sources.http import HttpClient
     from geoloc_pipeline.sources.street_view import StreetViewProvider
 
@@ -118,7 +118,7 @@ class Pipeline(dg.ConfigurableResource[None]):
 
     def gallery(self) -> "GalleryLocation":
         """Return where the gallery is: the server in GEOLOC_QDRANT_URL, or the engine inside this process."""
-        from geoloc_pipeline.retrieval.desk import gallery_location
+        from geoloc_pipeline.retrieval.answering.desk import gallery_location
 
         return gallery_location(self.home)
 

@@ -1,6 +1,8 @@
 """One picture in; a place, its neighbours and the evidence out.
 
-Belongs here: embeddings of pictures (`embed`), the gallery (`gallery`), reading a place from neighbours (`readouts`), the
-answer (`locate`) and its page (`evidence`, `heatmap`, `maps`, `places`).
-Does not belong here: training the model, and judging many answers at once (`evaluation`).
+Five rooms, each on top of the one before: `embedding` makes vectors of pictures, `gallery` keeps and finds them, `reading`
+makes a place of what was found, `answering` tells it with its evidence, `trials` puts all of it to the test.
+
+Belongs here: everything between a trained model and an answer.
+Does not belong here: training the model; counting and showing many answers' errors (`evaluation`).
 """

@@ -16,8 +16,8 @@ import anyio.to_thread
 from starlette.exceptions import HTTPException
 
 from geoloc_pipeline.geo.sphere import distance_m
-from geoloc_pipeline.retrieval.desk import Question
-from geoloc_pipeline.retrieval.laps import Laps
+from geoloc_pipeline.retrieval.answering.desk import Question
+from geoloc_pipeline.retrieval.answering.laps import Laps
 from geoloc_pipeline.web.parts import file_parts, is_multipart
 from geoloc_pipeline.web.recall import Recall
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from geoloc_pipeline.imagery.quality import OpenedPicture
-    from geoloc_pipeline.retrieval.desk import Desk
-    from geoloc_pipeline.retrieval.locate import Answer
+    from geoloc_pipeline.retrieval.answering.desk import Desk
+    from geoloc_pipeline.retrieval.answering.locate import Answer
     from geoloc_pipeline.web.metrics import Metrics
     from geoloc_pipeline.web.parts import Part
     from geoloc_pipeline.web.wishes import Wishes

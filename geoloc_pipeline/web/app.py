@@ -20,8 +20,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from geoloc_pipeline.errors import GeolocError, ImageError, SettingError
-from geoloc_pipeline.retrieval.atlas import coast_geojson
-from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS
+from geoloc_pipeline.retrieval.answering.atlas import coast_geojson
+from geoloc_pipeline.retrieval.reading.readouts import BATCH_READOUTS
 from geoloc_pipeline.web import batch
 from geoloc_pipeline.web.answering import LIMIT_BYTES, Answering, one_photo, photos_in
 from geoloc_pipeline.web.guard import COOKIE, Guard
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from geoloc_pipeline.retrieval.desk import Desk
+    from geoloc_pipeline.retrieval.answering.desk import Desk
     from geoloc_pipeline.web.wishes import Wishes
 
 _LOG = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from geoloc_pipeline import __version__
-from geoloc_pipeline.retrieval.laps import STAGES
-from geoloc_pipeline.retrieval.readouts import BATCH_READOUTS
+from geoloc_pipeline.retrieval.answering.laps import STAGES
+from geoloc_pipeline.retrieval.reading.readouts import BATCH_READOUTS
 from geoloc_pipeline.web import answering, batch
 from geoloc_pipeline.web.wishes import MOST_NEIGHBOURS
 

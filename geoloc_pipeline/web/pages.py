@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from geoloc_pipeline.retrieval.wording import LANGUAGES
+from geoloc_pipeline.retrieval.answering.wording import LANGUAGES
 from geoloc_pipeline.web.openapi import openapi
 
 STATIC = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from geoloc_pipeline.errors import SettingError
-from geoloc_pipeline.retrieval.locate import Abstain
-from geoloc_pipeline.retrieval.neighbours import Where
-from geoloc_pipeline.retrieval.wording import LANGUAGES
+from geoloc_pipeline.retrieval.answering.locate import Abstain
+from geoloc_pipeline.retrieval.answering.wording import LANGUAGES
+from geoloc_pipeline.retrieval.gallery.neighbours import Where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from geoloc_pipeline.orchestration.build import build_definitions
-from geoloc_pipeline.orchestration.chain import chain_of
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.orchestration.worker import open_instance
+from geoloc_pipeline.orchestration.running.chain import chain_of
+from geoloc_pipeline.orchestration.running.worker import open_instance
 from geoloc_pipeline.orchestration.world import World, choose_world
-from geoloc_pipeline.retrieval.gallery import GalleryLocation, build_gallery
+from geoloc_pipeline.retrieval.gallery.gallery import GalleryLocation, build_gallery
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table, read_tables, write_table

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.geo.prefectures import BY_CODE
-from geoloc_pipeline.orchestration.chain import Run, Stage, WorkerFailedError, chain_of, read_state, run_chain
-from geoloc_pipeline.orchestration.display import ChainDisplay
+from geoloc_pipeline.orchestration.running.chain import Run, Stage, WorkerFailedError, chain_of, read_state, run_chain
+from geoloc_pipeline.orchestration.running.display import ChainDisplay
 from geoloc_pipeline.orchestration.world import World, choose_world, prefectures_in, read_world
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import Home

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from geoloc_pipeline.orchestration.doctor import ANSWER_WITHIN_S, Finding, describe, examine
+from geoloc_pipeline.orchestration.keeping.doctor import ANSWER_WITHIN_S, Finding, describe, examine
 from geoloc_pipeline.sources.google import ACCEPTED_TERMS
 from geoloc_pipeline.sources.photo_sets import PHOTO_SETS
 from geoloc_pipeline.storage.layout import Home
@@ -165,7 +165,7 @@ def test_the_text_names_every_finding_its_cure_and_how_many_block() -> None:
 def test_it_loads_no_torch_where_there_is_no_driver(tmp_path: Path) -> None:
     program = (
         "import ctypes, sys\n"
-        "from geoloc_pipeline.orchestration.doctor import examine\n"
+        "from geoloc_pipeline.orchestration.keeping.doctor import examine\n"
         "from geoloc_pipeline.storage.layout import Home\n"
         "try:\n    ctypes.CDLL('libcuda.so.1'); sys.exit(0)\nexcept OSError:\n    pass\n"
         "gpu = next(one for one in examine(Home.at(sys.argv[1]), {}) if one.name == 'GPU')\n"

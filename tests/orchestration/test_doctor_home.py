@@ -8,9 +8,9 @@ import sqlite3
 from pathlib import Path
 
 from geoloc_pipeline.imagery.forgotten import Forgotten
-from geoloc_pipeline.orchestration.doctor import Finding, describe
-from geoloc_pipeline.orchestration.doctor_home import examine_home
-from geoloc_pipeline.orchestration.forget import Request, forget
+from geoloc_pipeline.orchestration.keeping.doctor import Finding, describe
+from geoloc_pipeline.orchestration.keeping.doctor_home import examine_home
+from geoloc_pipeline.orchestration.keeping.forget import Request, forget
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table
 from geoloc_pipeline.tables import STREET_VIEW_IMAGES

@@ -19,10 +19,10 @@ from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
 from geoloc_pipeline.model.saved import FORMAT
 from geoloc_pipeline.model.vocabulary import TaskClasses, Vocabulary
 from geoloc_pipeline.orchestration.assets.evaluation import evaluation_report
-from geoloc_pipeline.orchestration.judging import split_rule_of
+from geoloc_pipeline.orchestration.evaluating.judging import split_rule_of
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.retrieval.embed import embed_shards
-from geoloc_pipeline.retrieval.gallery import build_gallery
+from geoloc_pipeline.retrieval.embedding.embed import embed_shards
+from geoloc_pipeline.retrieval.gallery.gallery import build_gallery
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table, write_table
 from geoloc_pipeline.storage.receipts import write_receipt

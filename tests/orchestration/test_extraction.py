@@ -11,7 +11,7 @@ import shapely
 from geoloc_pipeline.errors import BadSourceFileError
 from geoloc_pipeline.orchestration.build import build_definitions
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.orchestration.worker import answer, open_instance
+from geoloc_pipeline.orchestration.running.worker import answer, open_instance
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import write_table
 from geoloc_pipeline.storage.receipts import read_receipt, write_receipt

@@ -23,10 +23,10 @@ from geoloc_pipeline.errors import BadSourceFileError, SettingError
 from geoloc_pipeline.imagery.forgotten import Forgotten
 from geoloc_pipeline.imagery.intake import Intake, Outcome
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
-from geoloc_pipeline.orchestration.forget import Request, describe, forget, plan_forgetting, read_note
-from geoloc_pipeline.orchestration.forget_files import NAMELESS, blank_members
-from geoloc_pipeline.orchestration.worker import open_instance
-from geoloc_pipeline.retrieval.gallery import GalleryLocation, open_gallery
+from geoloc_pipeline.orchestration.keeping.forget import Request, describe, forget, plan_forgetting, read_note
+from geoloc_pipeline.orchestration.keeping.forget_files import NAMELESS, blank_members
+from geoloc_pipeline.orchestration.running.worker import open_instance
+from geoloc_pipeline.retrieval.gallery.gallery import GalleryLocation, open_gallery
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table
 from geoloc_pipeline.storage.receipts import fingerprint_of

@@ -16,9 +16,9 @@ import shapely
 from geoloc_pipeline.cli import main
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
-from geoloc_pipeline.orchestration.lineage import trace
-from geoloc_pipeline.orchestration.lineage_rows import Node
-from geoloc_pipeline.orchestration.lineage_shown import as_json, as_page, as_text
+from geoloc_pipeline.orchestration.lineage.lineage import trace
+from geoloc_pipeline.orchestration.lineage.rows import Node
+from geoloc_pipeline.orchestration.lineage.shown import as_json, as_page, as_text
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.shards import read_member
 

@@ -14,8 +14,8 @@ import shapely
 from PIL import Image
 
 from geoloc_pipeline.geo.crs import WGS84
-from geoloc_pipeline.orchestration.maps import LAND, POINT, SEA, Canvas, category_colours
-from geoloc_pipeline.orchestration.previews import (
+from geoloc_pipeline.orchestration.showing.maps import LAND, POINT, SEA, Canvas, category_colours
+from geoloc_pipeline.orchestration.showing.previews import (
     draw_clusters,
     draw_curves,
     draw_labels,

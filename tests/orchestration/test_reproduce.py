@@ -10,7 +10,7 @@ import pytest
 from geoloc_pipeline.cli import main
 from geoloc_pipeline.errors import BadSourceFileError, SettingError
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
-from geoloc_pipeline.orchestration.reproduce import (
+from geoloc_pipeline.orchestration.keeping.reproduce import (
     compare,
     describe,
     is_same,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from geoloc_pipeline.cli import main
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
-from geoloc_pipeline.orchestration.retention import DAY_S, Rules, clean, describe, find_spare
+from geoloc_pipeline.orchestration.keeping.retention import DAY_S, Rules, clean, describe, find_spare
 from geoloc_pipeline.sources.dump_copies import Retention
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.receipts import write_receipt

@@ -23,7 +23,7 @@ import torch
 from geoloc_pipeline.errors import BadSourceFileError, ModelError, SettingError
 from geoloc_pipeline.orchestration.assets.training import geolocation_model, read_history, training_sources
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.orchestration.trainer import Launch
+from geoloc_pipeline.orchestration.running.trainer import Launch
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.receipts import write_receipt
 

@@ -15,7 +15,7 @@ from geoloc_pipeline.geo.sphere import destination
 from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
 from geoloc_pipeline.model.saved import FORMAT
 from geoloc_pipeline.model.vocabulary import TaskClasses, Vocabulary
-from geoloc_pipeline.retrieval.neighbours import Neighbours
+from geoloc_pipeline.retrieval.gallery.neighbours import Neighbours
 from geoloc_pipeline.storage.shards import write_shard
 from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, TASKS, TRAINING_SHARDS, as_table
 
@@ -192,8 +192,8 @@ def store(request, tmp_path):
     """Every engine; the client's own local mode stands in for a server, and a server is asked when there is one."""
     from qdrant_client import QdrantClient
 
-    from geoloc_pipeline.retrieval.gallery_edge import EdgeStore
-    from geoloc_pipeline.retrieval.gallery_server import PREVIOUS, ServerStore, connect
+    from geoloc_pipeline.retrieval.gallery.edge import EdgeStore
+    from geoloc_pipeline.retrieval.gallery.server import PREVIOUS, ServerStore, connect
 
     class Held(ServerStore):
         """Stays open when a door that opened it closes it."""

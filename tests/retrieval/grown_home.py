@@ -22,10 +22,10 @@ from geoloc_pipeline.geo.crs import WGS84
 from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
 from geoloc_pipeline.model.saved import FORMAT
 from geoloc_pipeline.model.vocabulary import TaskClasses, Vocabulary
-from geoloc_pipeline.retrieval.calibration import Calibration
-from geoloc_pipeline.retrieval.embedder import Embedder
-from geoloc_pipeline.retrieval.gallery import GalleryLocation, build_gallery
-from geoloc_pipeline.retrieval.settings import ReadoutSettings
+from geoloc_pipeline.retrieval.embedding.embedder import Embedder
+from geoloc_pipeline.retrieval.gallery.gallery import GalleryLocation, build_gallery
+from geoloc_pipeline.retrieval.reading.calibration import Calibration
+from geoloc_pipeline.retrieval.reading.settings import ReadoutSettings
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import write_table

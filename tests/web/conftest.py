@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from geoloc_pipeline.retrieval.desk import Desk
+from geoloc_pipeline.retrieval.answering.desk import Desk
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.web.app import build_app
 

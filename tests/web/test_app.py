@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geoloc_pipeline.retrieval.desk import Desk
+from geoloc_pipeline.retrieval.answering.desk import Desk
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.web.answering import LIMIT_BYTES
 from geoloc_pipeline.web.openapi import openapi

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from geoloc_pipeline.retrieval.desk import Desk
+from geoloc_pipeline.retrieval.answering.desk import Desk
 from geoloc_pipeline.web import batch
 
 

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from geoloc_pipeline.retrieval.desk import Desk
+from geoloc_pipeline.retrieval.answering.desk import Desk
 from geoloc_pipeline.web.app import build_app
 from geoloc_pipeline.web.listening import listen, url_of
 

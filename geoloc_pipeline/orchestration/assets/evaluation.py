@@ -41,11 +41,11 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
     reports/evidence.html, and the record from which `geoloc reproduce` makes all of it again. Takes: a minute in the demo.
     Paper §4.
     """
-    from geoloc_pipeline.orchestration.judging import judge
-    from geoloc_pipeline.orchestration.photo_trials import beside_of, run_test_sets, wanted_test_sets
-    from geoloc_pipeline.orchestration.previews import write_rows
-    from geoloc_pipeline.orchestration.reproduce import write_record
-    from geoloc_pipeline.orchestration.summary import read_other_split, write_pages
+    from geoloc_pipeline.orchestration.evaluating.judging import judge
+    from geoloc_pipeline.orchestration.evaluating.photo_trials import beside_of, run_test_sets, wanted_test_sets
+    from geoloc_pipeline.orchestration.evaluating.summary import read_other_split, write_pages
+    from geoloc_pipeline.orchestration.keeping.reproduce import write_record
+    from geoloc_pipeline.orchestration.showing.previews import write_rows
 
     step = Step(context, pipeline, "evaluation_report")
     inputs = step.upstream("geolocation_model") | step.upstream("qdrant_collection")

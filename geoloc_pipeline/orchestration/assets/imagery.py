@@ -49,7 +49,7 @@ def street_view_images(
     from geoloc_pipeline.imagery.collect import CollectSettings, collect_street_view
     from geoloc_pipeline.imagery.forgotten import Forgotten
     from geoloc_pipeline.imagery.journal import remove_unused_shards
-    from geoloc_pipeline.orchestration.previews import draw_pictures
+    from geoloc_pipeline.orchestration.showing.previews import draw_pictures
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -126,7 +126,7 @@ def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
     from geoloc_pipeline.imagery.forgotten import Forgotten
     from geoloc_pipeline.imagery.journal import remove_unused_shards
     from geoloc_pipeline.imagery.photo_sets import collect_photo_set
-    from geoloc_pipeline.orchestration.previews import draw_contact_sheet
+    from geoloc_pipeline.orchestration.showing.previews import draw_contact_sheet
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key

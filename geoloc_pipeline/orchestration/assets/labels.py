@@ -68,7 +68,7 @@ def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
     """
     from geoloc_pipeline.imagery.duplicates import without_duplicates
     from geoloc_pipeline.labels.nearby import label_images
-    from geoloc_pipeline.orchestration.previews import draw_labels
+    from geoloc_pipeline.orchestration.showing.previews import draw_labels
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -142,7 +142,7 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
     import pandas as pd
 
     from geoloc_pipeline.labels.splits import leak_report, split_images
-    from geoloc_pipeline.orchestration.previews import write_rows
+    from geoloc_pipeline.orchestration.showing.previews import write_rows
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -187,7 +187,7 @@ def label_vocabulary(context: dg.AssetExecutionContext, pipeline: Pipeline, conf
     """
     from geoloc_pipeline.labels.splits import leak_report
     from geoloc_pipeline.labels.vocabulary import build_vocabulary
-    from geoloc_pipeline.orchestration.previews import write_rows
+    from geoloc_pipeline.orchestration.showing.previews import write_rows
     from geoloc_pipeline.storage.parquet import read_tables
 
     step = Step(context, pipeline, "label_vocabulary")
@@ -262,7 +262,7 @@ def training_shards(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
     are never enlarged. Takes: minutes per 10,000 pictures. Paper §3.1, §3.2.
     """
     from geoloc_pipeline.labels.shards import write_training_shards
-    from geoloc_pipeline.orchestration.previews import draw_contact_sheet
+    from geoloc_pipeline.orchestration.showing.previews import draw_contact_sheet
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key

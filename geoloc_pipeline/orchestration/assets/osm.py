@@ -112,7 +112,7 @@ def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Ma
     Raises:
         SettingError: e-Stat has nothing of the prefecture.
     """
-    from geoloc_pipeline.orchestration.previews import draw_map
+    from geoloc_pipeline.orchestration.showing.previews import draw_map
     from geoloc_pipeline.sources.census import CensusClient, read_towns
 
     step = Step(context, pipeline, "census_towns", context.partition_key)

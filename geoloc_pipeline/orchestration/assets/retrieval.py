@@ -27,7 +27,7 @@ from geoloc_pipeline.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from geoloc_pipeline.retrieval.embed import Embedded
+    from geoloc_pipeline.retrieval.embedding.embed import Embedded
 
 
 _EMBEDDING_VERSION = "1"
@@ -54,8 +54,8 @@ def image_embeddings(context: dg.AssetExecutionContext, config: TokensConfig, pi
     when a job without `tokens` finds other views or another model. Takes: seconds in the demo, half an hour on one H200 for the
     3.4 million views of all of Japan. Paper §3.3.
     """
-    from geoloc_pipeline.retrieval.embed import embed_partition
-    from geoloc_pipeline.retrieval.finished import Former
+    from geoloc_pipeline.retrieval.embedding.embed import embed_partition
+    from geoloc_pipeline.retrieval.embedding.finished import Former
     from geoloc_pipeline.storage.parquet import read_table
 
     home, key = pipeline.home, context.partition_key
@@ -81,8 +81,8 @@ def image_embeddings(context: dg.AssetExecutionContext, config: TokensConfig, pi
 
 def _write_embedded(step: Step, embedded: "Embedded") -> Made:
     """Write what a job has made; whatever moment it is killed at, the next one takes over nothing wrong."""
-    from geoloc_pipeline.orchestration.previews import draw_scatter
-    from geoloc_pipeline.retrieval.finished import remove_scratch
+    from geoloc_pipeline.orchestration.showing.previews import draw_scatter
+    from geoloc_pipeline.retrieval.embedding.finished import remove_scratch
 
     home, key = step.pipeline.home, step.partition
     home.table("embedded_views", key).unlink(missing_ok=True)  # nothing is taken over from tables in the making
@@ -119,8 +119,8 @@ def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
     """
     import pyarrow.parquet as pq
 
-    from geoloc_pipeline.orchestration.previews import write_rows
-    from geoloc_pipeline.retrieval.gallery import build_gallery, open_gallery
+    from geoloc_pipeline.orchestration.showing.previews import write_rows
+    from geoloc_pipeline.retrieval.gallery.gallery import build_gallery, open_gallery
     from geoloc_pipeline.storage.parquet import read_table
     from geoloc_pipeline.storage.receipts import fingerprint_of
 

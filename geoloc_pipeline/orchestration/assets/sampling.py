@@ -95,7 +95,7 @@ def road_points(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterat
     From: osm_roads (ways of one road merged first, so that it does not matter how mappers cut them), census_towns.
     Takes: seconds. Paper §3.1.
     """
-    from geoloc_pipeline.orchestration.previews import draw_spacing
+    from geoloc_pipeline.orchestration.showing.previews import draw_spacing
     from geoloc_pipeline.sampling.roads import sample_roads
     from geoloc_pipeline.sampling.spacing import SamplingSettings
     from geoloc_pipeline.storage.parquet import read_table
@@ -130,7 +130,7 @@ def landmark_points(context: dg.AssetExecutionContext, pipeline: Pipeline) -> It
 
     From: osm_landmarks, census_towns. Takes: seconds. Paper §3.1.
     """
-    from geoloc_pipeline.orchestration.previews import draw_spacing
+    from geoloc_pipeline.orchestration.showing.previews import draw_spacing
     from geoloc_pipeline.sampling.landmarks import sample_landmarks
     from geoloc_pipeline.sampling.spacing import SamplingSettings
     from geoloc_pipeline.storage.parquet import read_table
@@ -203,7 +203,7 @@ def sample_points(context: dg.AssetExecutionContext, pipeline: Pipeline, config:
     result does not depend on which prefectures are built; `neighbours: true` lets them reach across. Takes: seconds.
     Paper §3.1.
     """
-    from geoloc_pipeline.orchestration.previews import draw_clusters
+    from geoloc_pipeline.orchestration.showing.previews import draw_clusters
     from geoloc_pipeline.sampling.clusters import ClusterSettings, cluster_points, coverage_m, separation_m
     from geoloc_pipeline.storage.parquet import read_table
 

@@ -15,7 +15,7 @@ from geoloc_pipeline.errors import ModelError
 from geoloc_pipeline.orchestration.assets.labels import label_vocabulary, training_shards
 from geoloc_pipeline.orchestration.io import OWNERS, Made, Step, table_paths
 from geoloc_pipeline.orchestration.resources import Pipeline
-from geoloc_pipeline.orchestration.trainer import Launch, figures, run_trainer
+from geoloc_pipeline.orchestration.running.trainer import Launch, figures, run_trainer
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import Home
 
@@ -115,7 +115,7 @@ def _pictures(history: Sequence[Mapping[str, Any]], run: "TrainingRun") -> str:
     """Return the curves and the augmentation (paper figs. 6 and 5) as Markdown."""
     from PIL import Image
 
-    from geoloc_pipeline.orchestration.previews import draw_curves
+    from geoloc_pipeline.orchestration.showing.previews import draw_curves
     from geoloc_pipeline.training.preview import preview_run
 
     small = io.BytesIO()
