@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from geoloc_pipeline.storage.progress import Progress
 
 BREADTH = 256  # HNSW's ef: recall@100 of 0.998 at 50,000 points
-FILTERED_BREADTH = 128  # a filtered walk (ACORN) looks at neighbours' neighbours as well: recall@100 of 0.996
+FILTERED_BREADTH = 176  # a filtered walk (ACORN) looks at neighbours' neighbours as well: 0.994 where one point in five passes
 QUERIES = 100
-MANY_QUERIES = 64
-"""From so many on, an exact search reads the whole collection once instead of once a query."""
+MANY_QUERIES = 1000
+"""From so many on, an exact search takes the points out of the engine once (70 µs a point) instead of asking it for each query
+(0.09 µs a point)."""
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,19 @@ def best_of(table: pd.DataFrame, query: np.ndarray, count: int) -> pd.Series:
     return scores.groupby(level=0).max().sort_values(ascending=False)[:count]
 
 
-@pytest.mark.parametrize(("queries", "exact"), [(7, True), (7, False), (70, True)])
+def _some(queries: int) -> range:
+    """The oracle takes milliseconds a query: of many, every so-manieth is compared."""
+    return range(0, queries, max(1, queries // 30))
+
+
+@pytest.mark.parametrize(("queries", "exact"), [(7, True), (7, False), (1_007, True)])
 def test_a_search_is_the_cosine_ranking_of_distinct_pictures(store, gallery_world, queries: int, exact: bool):
     table = gallery_world.embeddings(60)
     gallery = Gallery(store, build_in_store(table, store))
     asked = directions(queries)
     found = gallery.search(asked, top_k=10, exact=exact)
-    for query, ids, scores in zip(asked, found.image_id, found.score, strict=True):
+    for number in _some(queries):
+        query, ids, scores = asked[number], found.image_id[number], found.score[number]
         expected = best_of(table, query, 10)
         assert ids.tolist() == expected.index.tolist()
         assert np.allclose(scores, expected, atol=1e-4)
@@ -52,15 +58,16 @@ def test_a_search_is_the_cosine_ranking_of_distinct_pictures(store, gallery_worl
         (Where(), lambda row: True),
     ],
 )
-@pytest.mark.parametrize("queries", [3, 70])
+@pytest.mark.parametrize("queries", [3, 1_003])
 def test_a_filtered_search_still_gives_as_many_pictures_as_pass(store, gallery_world, where: Where, passes, queries: int):
     table, told = gallery_world.embeddings(40), gallery_world.pictures(40)
     gallery = Gallery(store, build_in_store(table, store, pictures=told))
     passing = {row.image_id for row in told.itertuples() if passes(row)}
     asked = directions(queries)
     found = gallery.search(asked, top_k=9, exact=queries > 3, where=where)
-    for query, ids in zip(asked, found.image_id, strict=True):
-        assert [name for name in ids if name] == best_of(table[table["image_id"].isin(passing)], query, 9).index.tolist()
+    for number in _some(queries):
+        expected = best_of(table[table["image_id"].isin(passing)], asked[number], 9).index.tolist()
+        assert [name for name in found.image_id[number] if name] == expected
 
 
 def test_places_and_labels_come_with_the_pictures(store, gallery_world):
