@@ -20,7 +20,8 @@ import numpy as np
 from benchmarks._asked_home import AskedHome, ask_home
 from benchmarks._measure import table
 from benchmarks._new_panoramas import new_panoramas
-from geoloc_pipeline.evaluation.confidence import area_under_risk, coverage_interval, risk_coverage, separation
+from geoloc_pipeline.evaluation.confidence import area_under_risk, risk_coverage, separation
+from geoloc_pipeline.evaluation.figures import share_interval
 from geoloc_pipeline.evaluation.regions import Signs, calibrate_regions
 from geoloc_pipeline.geo.sphere import distance_m
 from geoloc_pipeline.retrieval.embedding.embedder import Embedder
@@ -106,8 +107,8 @@ def coverage_row(name: str, told: Told) -> list[str]:
     row = [name, str(len(told.error_km)), str(len(np.unique(told.group)))]
     for level in range(2):
         inside = told.error_km <= told.radii_km[level]
-        low, high = coverage_interval(inside, group=told.group)
-        row.append(f"{100 * inside.mean():.1f} ({100 * low:.0f} to {100 * high:.0f})")
+        low, high = share_interval(inside, group=told.group)
+        row.append(f"{100 * inside.mean():.1f} ({low:.0f} to {high:.0f})")
         row.append(f"{np.median(told.radii_km[level]):.0f}")
     for level in range(2):
         row.append(f"{100 * np.mean(told.error_km <= told.plain_km[level]):.1f}")

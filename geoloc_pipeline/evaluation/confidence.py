@@ -10,7 +10,7 @@ import pandas as pd
 from geoloc_pipeline.errors import SettingError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 WRONG_KM = 25.0  # paper table 3's middle distance
 
@@ -69,32 +69,6 @@ def threshold_for_risk(table: pd.DataFrame, wanted: float) -> float | None:
         raise SettingError(setting="wanted risk", value=wanted, cure="give a share from 0 to 1")
     kept = table[table["risk"] <= wanted]
     return float(kept["confidence"].iloc[-1]) if len(kept) else None
-
-
-def coverage_interval(
-    is_inside: ArrayLike, *, group: ArrayLike, draws: int = 2000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return the bootstrap interval of a share, drawing whole groups: pictures of one place are right or wrong together.
-
-    Args:
-        is_inside: `[n]` whether the truth lay in the region.
-        group: `[n]` what belongs together.
-        draws: How many times the groups are drawn anew.
-        level: Chance that the interval holds the share.
-        seed: Of the draws.
-
-    Returns:
-        Lower and upper end, 0 to 1; (NaN, NaN) without queries.
-    """
-    inside = np.asarray(is_inside, dtype=np.float64)
-    if len(inside) == 0:
-        return float("nan"), float("nan")
-    _, member = np.unique(np.asarray(group), return_inverse=True)
-    size, held = np.bincount(member), np.bincount(member, weights=inside)
-    drawn = np.random.default_rng(seed).multinomial(len(size), np.full(len(size), 1.0 / len(size)), size=draws)
-    shares: NDArray[np.float64] = (drawn @ held) / (drawn @ size)
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def separation(inside: ArrayLike, outside: ArrayLike) -> float:

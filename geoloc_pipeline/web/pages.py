@@ -10,7 +10,8 @@ from typing import Any
 
 import jinja2
 
-from geoloc_pipeline.retrieval.answering.wording import LANGUAGES
+from geoloc_pipeline.retrieval.answering.telling import UNFAMILIAR
+from geoloc_pipeline.retrieval.answering.wording import FAR_KM, LANGUAGES
 from geoloc_pipeline.web.openapi import openapi
 
 STATIC = {
@@ -56,7 +57,8 @@ def search_page(language: str) -> str:
     """Return the search page; both languages are in it, so that it can switch without forgetting anything."""
     told = words()
     block = json.dumps(told, ensure_ascii=False, sort_keys=True).replace("<", "\\u003c")  # no word can end the block
-    return str(_template("page.html.j2").render(language=language, t=told[language], words=block))
+    limits = {"unfamiliar": UNFAMILIAR, "far_km": FAR_KM}
+    return str(_template("page.html.j2").render(language=language, t=told[language], words=block, **limits))
 
 
 @cache

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.evaluation.confidence import (
     area_under_risk,
-    coverage_interval,
     risk_coverage,
     separation,
     threshold_for_risk,
@@ -55,20 +54,7 @@ def test_without_queries_there_is_no_row_and_no_number():
     assert len(table) == 0
     assert np.isnan(area_under_risk(table))
     assert threshold_for_risk(table, 0.5) is None
-    assert np.isnan(coverage_interval([], group=[])).all()
     assert np.isnan(separation([], [1.0]))
-
-
-def test_the_interval_is_wider_when_pictures_come_in_groups_and_holds_the_truth():
-    chance = np.random.default_rng(0)
-    held = []
-    for seed in range(100):
-        is_right = np.repeat(chance.random(50) < 0.7, 10)
-        low, high = coverage_interval(is_right, group=np.repeat(np.arange(50), 10), seed=seed)
-        held.append(low <= 0.7 <= high)
-    alone = coverage_interval(is_right, group=np.arange(500))
-    assert high - low > 2 * (alone[1] - alone[0])
-    assert np.mean(held) > 0.85
 
 
 @settings(max_examples=40, deadline=None)

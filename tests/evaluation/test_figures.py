@@ -87,3 +87,15 @@ def test_the_interval_agrees_with_a_bootstrap_that_copies_rows():
 def test_pictures_a_few_metres_apart_are_one_place_and_far_ones_are_not():
     here, near, far = place_of(lat=[35.6800, 35.6801, 35.78], lon=[139.7600, 139.7601, 139.76])
     assert here == near != far
+
+
+def test_the_interval_is_wider_when_pictures_come_in_groups_and_holds_the_truth():
+    chance = np.random.default_rng(0)
+    held = []
+    for seed in range(100):
+        is_right = np.repeat(chance.random(50) < 0.7, 10)
+        low, high = share_interval(is_right, group=np.repeat(np.arange(50), 10), draws=400, seed=seed)
+        held.append(low <= 70.0 <= high)
+    alone = share_interval(is_right, group=np.arange(500))
+    assert high - low > 2 * (alone[1] - alone[0])
+    assert np.mean(held) > 0.85

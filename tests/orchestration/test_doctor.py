@@ -102,6 +102,11 @@ def test_a_server_is_asked_with_its_key(tmp_path: Path, qdrant, status: int, sta
     assert ("GEOLOC_QDRANT_API_KEY" in found.cure) == (status in {401, 403})
 
 
+def test_what_follows_the_address_is_for_the_client_and_not_part_of_it(tmp_path: Path, qdrant) -> None:
+    found = findings(tmp_path, GEOLOC_QDRANT_URL=qdrant["url"] + "?grpc_port=6334&timeout_s=9")["Qdrant"]
+    assert found.state == "ok"
+
+
 def test_a_server_that_is_not_there_or_never_answers_costs_seconds_at_most(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (silent.getsockname()[1], 1):

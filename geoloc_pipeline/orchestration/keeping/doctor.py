@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit, urlunsplit
 
 from geoloc_pipeline.errors import MissingInputError, SettingError
 from geoloc_pipeline.orchestration.settings import Profile
@@ -259,8 +260,9 @@ def _gallery(environ: Mapping[str, str]) -> Finding:
         "timeout": ANSWER_WITHIN_S / 2,
     }  # to connect, to answer
     try:
-        label = GalleryLocation(url=url).label
-        with httpx.stream("GET", f"{url.rstrip('/')}/collections", **asked) as got:
+        label, parts = GalleryLocation(url=url).label, urlsplit(url)
+        address = urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/collections", "", ""))
+        with httpx.stream("GET", address, **asked) as got:
             status = got.status_code
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, UnicodeError) as error:
         # The error's own words may hold the address with its password.

@@ -1,6 +1,6 @@
 """How long each part of an answer takes: photo decoded, preprocessed, embedded, neighbours found, place read out.
 
-The parts are timed from outside, by stand-ins for the model and the gallery: the answer itself (`locate.py`) knows no clock.
+The parts are timed from outside, by stand-ins for the model and the gallery: the answer itself (`locate`) knows no clock.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from geoloc_pipeline.model.vocabulary import Vocabulary
     from geoloc_pipeline.retrieval.embedding.embedder import Embedder
+    from geoloc_pipeline.retrieval.gallery.gallery import Gallery
     from geoloc_pipeline.retrieval.gallery.live import LiveGallery
     from geoloc_pipeline.retrieval.gallery.neighbours import Neighbours, Where
 
@@ -120,9 +121,9 @@ class TimedEmbedder:
 
 
 class TimedGallery:
-    """One answer's gallery: the live one, on the clock."""
+    """One answer's gallery, on the clock."""
 
-    def __init__(self, gallery: LiveGallery, laps: Laps) -> None:
+    def __init__(self, gallery: LiveGallery | Gallery, laps: Laps) -> None:
         self._gallery, self._laps = gallery, laps
 
     def search(

@@ -2,7 +2,8 @@
 // Belongs here: putting an answer's values into the page's elements, always as text. Does not belong here: asking for it.
 
 const words = JSON.parse(document.getElementById('words').textContent);
-const MANY = 200, UNFAMILIAR = 0.05, FAR_KM = 200;
+const MANY = 200;
+const UNFAMILIAR = Number(document.documentElement.dataset.unfamiliar), FAR_KM = Number(document.documentElement.dataset.farKm);
 const TASKS = ['prefecture', 'municipality', 'town', 'road', 'landmark'];
 export const $ = id => document.getElementById(id);
 
