@@ -63,7 +63,7 @@ def test_the_page_has_every_word_in_both_languages() -> None:
         assert all(f"{{{hole}}}" in told["ja"][key] for hole in holes), key
     for language in ("en", "ja"):
         page = search_page(language)
-        assert f'<html lang="{language}">' in page
+        assert f'<html lang="{language}" ' in page
         block = page.split('id="words">')[1].split("</script>")[0]
         assert json.loads(block) == told
 
