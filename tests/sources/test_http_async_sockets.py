@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from geoloc_pipeline.errors import SourceUnavailableError
+from geoloc_pipeline.errors import SourceRefusedError, SourceUnavailableError
 from geoloc_pipeline.sources.http_async import AsyncHttpClient
 
 TOKEN = "MLY|1|very-secret-token"
@@ -137,9 +137,6 @@ FAULTS = {
     "two lengths": then_hangs_up(OK + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\nwhole"),
     "a header without end": then_hangs_up(OK + b"X: " + b"x" * 100_000),
     "a redirect to no address": then_hangs_up(b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n"),
-    "a redirect to another protocol": then_hangs_up(
-        b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"
-    ),
     "a redirect to no port": then_hangs_up(
         b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:99999/\r\nContent-Length: 0\r\n\r\n"
     ),
@@ -189,6 +186,16 @@ def test_a_redirect_in_a_circle_ends():
     circle = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
     with pytest.raises(SourceUnavailableError, match="TooManyRedirects"):
         answered(circle, tries=1)
+
+
+def test_a_redirect_to_another_protocol_is_refused_and_not_asked_again():
+    async def ask(client, port):
+        with pytest.raises(SourceRefusedError, match=r"redirects to ftp://127\.0\.0\.1"):
+            await client.get(f"{port.url}/?access_token={TOKEN}", service="A")
+
+    elsewhere = b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"
+    _, port = answered(elsewhere, WHOLE, ask=ask)
+    assert len(port.heads) == 1
 
 
 def test_a_name_that_nobody_knows_is_a_passing_fault():
