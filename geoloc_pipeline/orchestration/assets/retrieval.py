@@ -1,6 +1,7 @@
 """Group `retrieval`: embeddings and the gallery in which a photo's neighbours are looked up."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,15 @@ def _write_embedded(step: Step, embedded: "Embedded") -> Made:
     return made
 
 
+class GalleryConfig(dg.Config):
+    """How the gallery keeps its vectors."""
+
+    quantised: bool = Field(
+        default=False,
+        description="walk the graph by int8 copies, a fourth of the memory; the best are compared in full",
+    )
+
+
 @dg.asset(
     deps=[image_embeddings, labelled_images, dataset_splits, street_view_images, photo_collections],
     group_name="retrieval",
@@ -110,7 +120,7 @@ def _write_embedded(step: Step, embedded: "Embedded") -> Made:
     code_version="2",
     check_specs=[dg.AssetCheckSpec("every_embedding_is_indexed", asset="qdrant_collection", blocking=True)],
 )
-def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
+def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, pipeline: Pipeline) -> Iterator[Outcome]:
     """The live gallery: one point a view, built beside the old one and swapped in after count and canary checks.
 
     From: every partition of image_embeddings that exists; labelled_images, street_view_images and photo_collections tell by
@@ -125,7 +135,7 @@ def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
     from geoloc_pipeline.storage.receipts import fingerprint_of
 
     step = Step(context, pipeline, "qdrant_collection")
-    inputs, location = step.upstream_partitions("image_embeddings"), pipeline.gallery()
+    inputs, location = step.upstream_partitions("image_embeddings"), replace(pipeline.gallery(), is_quantised=config.quantised)
     paths = table_paths(pipeline, "image_embeddings", inputs)
     told = {name: kind for key in _TOLD_BY for name, kind in step.upstream_partitions(key).items()}
     wanted = sum(pq.read_metadata(path).num_rows for path in paths)
@@ -140,7 +150,8 @@ def qdrant_collection(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
         facts = {"collection": name, "points": wanted, "embeddings": fingerprint_of(inputs)}
         return Made(files=[], facts=facts, preview=f"`{name}`\n\n{write_rows(_points_by_view(paths))}")
 
-    result = step.run(inputs | told | {"gallery": location.label}, build)
+    how = {"gallery": location.label} | ({"quantised": "int8"} if config.quantised else {})
+    result = step.run(inputs | told | how, build)
     with open_gallery(location) as gallery:
         found = gallery.count()
     yield result

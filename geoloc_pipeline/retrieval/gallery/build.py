@@ -72,7 +72,7 @@ def build_in_store(
     """Build a collection in a store that is open already; see `gallery.build_gallery`."""
     parts: Parts = embeddings if callable(embeddings) else lambda: (embeddings,)
     labels = _labels(pictures)
-    plan = _planned(parts, labels, points)
+    plan = _planned(parts, labels, points, is_quantised=store.is_quantised)
     live, previous = store.live(), store.previous()
     for kept in (live, previous):
         if kept.split("~")[0] == plan.name and _is_whole(store, kept, plan.points):
@@ -117,7 +117,7 @@ def _labels(pictures: pd.DataFrame | None) -> pd.DataFrame | None:
     return pictures.set_index("image_id").reindex(columns=[*LABELS, "split"]).astype(object)
 
 
-def _planned(parts: Parts, labels: pd.DataFrame | None, points: Points) -> _Plan:
+def _planned(parts: Parts, labels: pd.DataFrame | None, points: Points, *, is_quantised: bool) -> _Plan:
     plan, digests, versions, most, known = _Plan(), bytearray(), set[str](), 0, set[str]()
     for table in parts():
         versions |= set(table["model_version"])
@@ -140,7 +140,8 @@ def _planned(parts: Parts, labels: pd.DataFrame | None, points: Points) -> _Plan
     if not plan.points:
         raise CollectionError(collection="photos", reason="would be empty: there is no embedding", cure=CURE)
     in_order = np.sort(np.frombuffer(bytes(digests), dtype="S16")).tobytes()
-    plan.name = f"photos__{versions.pop()}__{hashlib.sha256(in_order).hexdigest()[:8]}"
+    how = b"int8" if is_quantised else b""
+    plan.name = f"photos__{versions.pop()}__{hashlib.sha256(in_order + how).hexdigest()[:8]}"
     plan.about = {"points_of_a_picture": most, "labels": sorted(known)}
     return plan
 

@@ -55,7 +55,13 @@ def point_number(image_id: str, view: str) -> int:
 
 
 class Store(Protocol):
-    """Named collections of vectors, one of which is live; one process writes at a time, any number read."""
+    """Named collections of vectors, one of which is live; one process writes at a time, any number read.
+
+    Attributes:
+        is_quantised: Whether collections that are begun keep int8 copies of their vectors to walk the graph with.
+    """
+
+    is_quantised: bool
 
     def live(self) -> str:
         """Return the name of the live collection; empty when there is none."""

@@ -126,6 +126,9 @@ class Dying:
         self.store, self.left = store, at
 
     def __getattr__(self, name: str):
+        if not callable(getattr(self.store, name)):
+            return getattr(self.store, name)
+
         def call(*told, **named):
             self.left -= 1
             if self.left <= 0:

@@ -170,3 +170,10 @@ def test_int8_copies_find_the_same_pictures(tmp_path, gallery_world):
         with open_gallery(location) as gallery:
             found.append(gallery.search(queries, top_k=10).image_id.tolist())
     assert found[0] == found[1]
+
+
+def test_a_gallery_is_built_anew_when_int8_copies_are_wanted_from_now_on(tmp_path, gallery_world):
+    table = gallery_world.embeddings(30)
+    names = [build_gallery(table, location=GalleryLocation(folder=tmp_path, is_quantised=how)) for how in (False, True, True)]
+    assert names[0] != names[1] == names[2]
+    assert EdgeStore(tmp_path).previous() == names[0]
