@@ -104,7 +104,10 @@ def _write_embedded(step: Step, embedded: "Embedded") -> Made:
 
 
 class GalleryConfig(dg.Config):
-    """How the gallery keeps its vectors."""
+    """How the gallery keeps its vectors, and compares them: see `gallery.space.Compare`."""
+
+    whitening: float = Field(default=0.0, description="divide the principal axes by this power of their spread: 0 to 0.5")
+    less_hubs: bool = Field(default=False, description="take half of a picture's likeness to everything off its similarity")
 
     quantised: bool = Field(
         default=False,
@@ -131,10 +134,14 @@ def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, 
 
     from geoloc_pipeline.orchestration.showing.previews import write_rows
     from geoloc_pipeline.retrieval.gallery.gallery import build_gallery, open_gallery
+    from geoloc_pipeline.retrieval.gallery.space import Compare
     from geoloc_pipeline.storage.parquet import read_table
     from geoloc_pipeline.storage.receipts import fingerprint_of
 
-    step = Step(context, pipeline, "qdrant_collection")
+    step, compare = (
+        Step(context, pipeline, "qdrant_collection"),
+        Compare(whitening=config.whitening, less_hubs=config.less_hubs),
+    )
     inputs, location = step.upstream_partitions("image_embeddings"), replace(pipeline.gallery(), is_quantised=config.quantised)
     paths = table_paths(pipeline, "image_embeddings", inputs)
     told = {name: kind for key in _TOLD_BY for name, kind in step.upstream_partitions(key).items()}
@@ -145,13 +152,14 @@ def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, 
             lambda: (read_table(IMAGE_EMBEDDINGS, path) for path in paths),
             location=location,
             pictures=_pictures(pipeline, told),
+            compare=compare,
             progress=step.progress,
         )
         facts = {"collection": name, "points": wanted, "embeddings": fingerprint_of(inputs)}
         return Made(files=[], facts=facts, preview=f"`{name}`\n\n{write_rows(_points_by_view(paths))}")
 
-    how = {"gallery": location.label} | ({"quantised": "int8"} if config.quantised else {})
-    result = step.run(inputs | told | how, build)
+    how = {"gallery": location.label, "quantised": "int8" if config.quantised else "", "compare": compare.label}
+    result = step.run(inputs | told | {name: value for name, value in how.items() if value}, build)
     with open_gallery(location) as gallery:
         found = gallery.count()
     yield result

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from geoloc_pipeline.errors import CollectionError
+from geoloc_pipeline.retrieval.gallery.space import HUB_SAMPLE, Compare, Space, hubness
 from geoloc_pipeline.retrieval.gallery.store import point_number
 
 if TYPE_CHECKING:
@@ -53,12 +54,16 @@ class _Plan:
         points: How many.
         about: What searches need to know: points of a picture at most, and which labels are known at all.
         canaries: Some points, by which the collection is tried: digest, vector, image_id.
+        space: In which vectors are compared.
+        sample: `[m, 512]` some of its vectors, from which hubs are known; None when nobody asks for them.
     """
 
     name: str = ""
     points: int = 0
     about: dict[str, Any] = field(default_factory=dict)
     canaries: list[tuple[bytes, NDArray[np.float32], str]] = field(default_factory=list)
+    space: Space = field(default_factory=Space)
+    sample: NDArray[np.float32] | None = None
 
 
 def build_in_store(
@@ -67,12 +72,15 @@ def build_in_store(
     *,
     pictures: pd.DataFrame | None = None,
     points: Points = "all",
+    compare: Compare | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Build a collection in a store that is open already; see `gallery.build_gallery`."""
     parts: Parts = embeddings if callable(embeddings) else lambda: (embeddings,)
     labels = _labels(pictures)
-    plan = _planned(parts, labels, points, is_quantised=store.is_quantised)
+    compare = compare or Compare()
+    plan = _planned(parts, labels, points, how=("int8" if store.is_quantised else "") + compare.label)
+    _lay_out(plan, parts, points, compare)
     live, previous = store.live(), store.previous()
     for kept in (live, previous):
         if kept.split("~")[0] == plan.name and _is_whole(store, kept, plan.points):
@@ -117,7 +125,7 @@ def _labels(pictures: pd.DataFrame | None) -> pd.DataFrame | None:
     return pictures.set_index("image_id").reindex(columns=[*LABELS, "split"]).astype(object)
 
 
-def _planned(parts: Parts, labels: pd.DataFrame | None, points: Points, *, is_quantised: bool) -> _Plan:
+def _planned(parts: Parts, labels: pd.DataFrame | None, points: Points, *, how: str) -> _Plan:
     plan, digests, versions, most, known = _Plan(), bytearray(), set[str](), 0, set[str]()
     for table in parts():
         versions |= set(table["model_version"])
@@ -140,10 +148,25 @@ def _planned(parts: Parts, labels: pd.DataFrame | None, points: Points, *, is_qu
     if not plan.points:
         raise CollectionError(collection="photos", reason="would be empty: there is no embedding", cure=CURE)
     in_order = np.sort(np.frombuffer(bytes(digests), dtype="S16")).tobytes()
-    how = b"int8" if is_quantised else b""
-    plan.name = f"photos__{versions.pop()}__{hashlib.sha256(in_order + how).hexdigest()[:8]}"
+    plan.name = f"photos__{versions.pop()}__{hashlib.sha256(in_order + how.encode()).hexdigest()[:8]}"
     plan.about = {"points_of_a_picture": most, "labels": sorted(known)}
     return plan
+
+
+def _lay_out(plan: _Plan, parts: Parts, points: Points, compare: Compare) -> None:
+    """Fit the space in which the collection compares, and note it in what the collection tells about itself."""
+
+    def vectors() -> Iterator[NDArray[np.float32]]:
+        for table in parts():
+            yield np.stack(_chosen(table, points)["embedding"].to_list()).astype(np.float32, copy=False)
+
+    plan.space = Space.fit(vectors(), power=compare.whitening)
+    if compare.whitening:
+        plan.about["space"] = plan.space.as_dict()
+    if compare.less_hubs:
+        plan.about["less_hubs"] = True
+        every = -(-plan.points // HUB_SAMPLE)
+        plan.sample = plan.space.turned(np.concatenate([batch[::every] for batch in vectors()])[:HUB_SAMPLE])
 
 
 def _chosen(table: pd.DataFrame, points: Points) -> pd.DataFrame:
@@ -205,7 +228,11 @@ def _fill(
     done = 0
     for table in parts():
         for batch in _batches(_chosen(table, points), labels):
-            store.add(name, numbers=batch.numbers, vectors=batch.vectors, payloads=batch.payloads)
+            turned = plan.space.turned(batch.vectors)
+            if plan.sample is not None:
+                for payload, level in zip(batch.payloads, hubness(turned, plan.sample).tolist(), strict=True):
+                    payload["hubness"] = level
+            store.add(name, numbers=batch.numbers, vectors=turned, payloads=batch.payloads)
             done += len(batch.numbers)
             if progress is not None:
                 progress.tell(done, total=plan.points, unit="points")
@@ -221,7 +248,7 @@ def _check(store: Store, name: str, plan: _Plan) -> None:
     found = store.count(name)
     if found != plan.points:
         raise CollectionError(collection=name, reason=f"holds {found} points of {plan.points}", cure=CURE)
-    asked = np.stack([vector for _, vector, _ in plan.canaries])
+    asked = plan.space.turned(np.stack([vector for _, vector, _ in plan.canaries]))
     answers = store.search(name, asked, limit=10, exact=False, breadth=256, every={})
     for (_, _, image_id), hits in zip(plan.canaries, answers, strict=True):
         told = store.payloads(name, hits.numbers.tolist())

@@ -18,7 +18,8 @@ import numpy as np
 
 from geoloc_pipeline.errors import CollectionError
 from geoloc_pipeline.retrieval.gallery.edge import EdgeStore
-from geoloc_pipeline.retrieval.gallery.ranking import as_neighbours, best_points, search_all
+from geoloc_pipeline.retrieval.gallery.ranking import as_neighbours, best_points, search_all, without_hubs
+from geoloc_pipeline.retrieval.gallery.space import Space
 from geoloc_pipeline.tables import EMBEDDING_SIZE
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 
     from geoloc_pipeline.retrieval.gallery.build import Parts, Points
     from geoloc_pipeline.retrieval.gallery.neighbours import Neighbours, Where
+    from geoloc_pipeline.retrieval.gallery.space import Compare
     from geoloc_pipeline.retrieval.gallery.store import Store
     from geoloc_pipeline.storage.progress import Progress
 
 BREADTH = 256  # HNSW's ef: recall@100 of 0.998 at 50,000 points
 FILTERED_BREADTH = 176  # a filtered walk (ACORN) looks at neighbours' neighbours as well: 0.994 where one point in five passes
 QUERIES = 100
+HUBS_BESIDE = 2  # so many times more pictures than asked for are looked at when hubs count less
 MANY_QUERIES = 1000
 """From so many on, an exact search takes the points out of the engine once (70 µs a point) instead of asking it for each query
 (0.09 µs a point)."""
@@ -134,8 +137,11 @@ class Gallery:
                 reason=f"was asked with an array of shape {vectors.shape}, or with numbers that are not finite",
                 cure=f"ask with [n, {EMBEDDING_SIZE}] vectors of Embedder.embed_views",
             )
+        vectors = self._space.turned(vectors)
         every = where.filters() if where is not None else {}
-        limit = top_k * int(self._about["points_of_a_picture"])
+        less_hubs = bool(self._about.get("less_hubs"))
+        pictures = top_k * HUBS_BESIDE if less_hubs else top_k
+        limit = pictures * int(self._about["points_of_a_picture"])
         store, name = self._store, self.collection
         if exact and len(vectors) >= MANY_QUERIES:
             found = search_all(store, name, vectors, limit=limit, every=every)
@@ -145,8 +151,14 @@ class Gallery:
             for start in range(0, len(vectors), QUERIES):
                 some = vectors[start : start + QUERIES]
                 found += store.search(name, some, limit=limit, exact=exact, breadth=breadth, every=every)
-        best = [best_points(points, top_k) for points in found]
+        best = [best_points(points, pictures) for points in found]
+        if less_hubs:
+            best = without_hubs(store, name, best, top_k=top_k)
         return as_neighbours(store, name, best, labels=self._about["labels"])
+
+    @cached_property
+    def _space(self) -> Space:
+        return Space.from_dict(self._about.get("space", {}))
 
     @cached_property
     def _about(self) -> dict[str, Any]:
@@ -181,6 +193,7 @@ def build_gallery(
     location: GalleryLocation,
     pictures: pd.DataFrame | None = None,
     points: Points = "all",
+    compare: Compare | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Build a collection beside the live one, check it, and swap it in; searches never see half of it.
@@ -196,6 +209,7 @@ def build_gallery(
             town_code, split; missing values allowed but for image_id. Without it, searches cannot filter nor name areas.
         points: Which embeddings become points: a query is one view or a whole, so `all` finds both; `views` or `mean` save
             room.
+        compare: Whether similarities are taken in a whitened space, or less hubs; None for the model's own.
         progress: Told how many points there are, and how many are in.
 
     Returns:
@@ -208,7 +222,7 @@ def build_gallery(
     from geoloc_pipeline.retrieval.gallery.build import build_in_store  # pandas, which `locate` need not wait for
 
     with closing(location.store()) as store:
-        return build_in_store(embeddings, store, pictures=pictures, points=points, progress=progress)
+        return build_in_store(embeddings, store, pictures=pictures, points=points, compare=compare, progress=progress)
 
 
 def roll_back(location: GalleryLocation) -> str:

@@ -64,6 +64,21 @@ def search_all(store: Store, name: str, vectors: NDArray[np.float32], *, limit: 
     return [Found(points[known], scores[known]) for points, scores, known in zip(numbers, best, np.isfinite(best), strict=True)]
 
 
+def without_hubs(store: Store, name: str, rows: Sequence[Found], *, top_k: int) -> list[Found]:
+    """Return the best pictures of each query by similarity less half of their own hubness (`space.hubness`)."""
+    numbers = np.unique(np.concatenate([row.numbers for row in rows])).tolist() if rows else []
+    level: dict[int, float] = {}
+    for start in range(0, len(numbers), RETRIEVED):
+        payloads = store.payloads(name, numbers[start : start + RETRIEVED])
+        level |= {number: float(payload.get("hubness") or 0.0) for number, payload in payloads.items()}
+    best = []
+    for row in rows:
+        scores = row.scores - 0.5 * np.array([level.get(int(number), 0.0) for number in row.numbers], dtype=np.float32)
+        order = np.lexsort((row.numbers, -scores))[:top_k]
+        best.append(Found(row.numbers[order], scores[order]))
+    return best
+
+
 def as_neighbours(store: Store, name: str, rows: Sequence[Found], *, labels: Sequence[str]) -> Neighbours:
     """Return what the payloads of the found points tell, as arrays.
 

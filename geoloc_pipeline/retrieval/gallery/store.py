@@ -26,8 +26,8 @@ _VIEWS = {view: number for number, view in enumerate(("N", "E", "S", "W", "photo
 
 KEYWORDS = ("image_id", "source", "prefecture_code", "source_image_id", "capture_group")
 """Fields of the payload by which points are filtered or deleted; an engine keeps an index of each, and one of `location`."""
-TOLD = ("image_id", "lat", "lon", "source", "prefecture_code", "municipality_code", "town_code")
-"""Fields of the payload that an answer needs."""
+TOLD = ("image_id", "lat", "lon", "source", "prefecture_code", "municipality_code", "town_code", "hubness")
+"""Fields of the payload that an answer needs; `hubness` only where hubs count less."""
 
 Filters = Mapping[str, Sequence[str]]
 """By field of the payload, the values that are allowed."""
