@@ -1,12 +1,11 @@
-"""What was tried on top of the read-outs and is not kept: whitening, hubness correction (CSLS) and a learned re-ranker.
+"""What does not pay on the demo world: whitening and hubness correction (options of the gallery), and a learned re-ranker.
 
 python -m benchmarks.tricks --home data/demo
 All on the neighbours of a home's validation and test pictures, own split group hidden, read by `mode` with the settings that
-validation has chosen. Whitening: principal axes of the gallery's vectors, divided by a power of their spread. CSLS: similarity
-less half a picture's own mean similarity to its 50 nearest among 3,000 others. Re-ranker: a listwise softmax over six features
-of a neighbour (similarity to the best, log rank, share of weight within 5, 25 and 100 km of it, gate), fitted on validation by
-folds of groups, and for test on all of validation; `mode` then reads its scores. `better in`: share of bootstrap draws of whole
-split groups in which the median error is lower than without the trick.
+validation has chosen. Whitening and hubness as `retrieval.gallery.space` has them. Re-ranker: a listwise softmax over six
+features of a neighbour (similarity to the best, log rank, share of weight within 5, 25 and 100 km of it, gate), fitted on
+validation by folds of groups, and for test on all of validation; `mode` then reads its scores. `better in`: share of bootstrap
+draws of whole split groups in which the median error is lower than without the trick.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from benchmarks._asked_home import AskedHome, ask_home
 from benchmarks._measure import table
 from geoloc_pipeline.geo.sphere import MEAN_EARTH_RADIUS_M, distance_m, unit_vectors
 from geoloc_pipeline.retrieval.embedding.queries import Queries, every_view, whole_pictures
+from geoloc_pipeline.retrieval.gallery.space import HUB_SAMPLE, Space, hubness
 from geoloc_pipeline.retrieval.reading.calibration import see
 from geoloc_pipeline.retrieval.reading.choice import choose_settings, folds_of
 from geoloc_pipeline.retrieval.reading.readouts import read_out, softmax_weights
@@ -59,31 +59,23 @@ def better_in(error: Floats, plain: Floats, group: NDArray[np.str_]) -> float:
     return float(np.mean(wins))
 
 
-def whitened(asked: AskedHome, queries: Queries, *, axes: int, power: float) -> tuple[AskedHome, Queries]:
-    """Return gallery and queries on the gallery's principal axes."""
-    vectors = np.stack(asked.gallery.embeddings["embedding"].to_list()).astype(np.float64)
-    mean = vectors.mean(axis=0)
-    spread, directions = np.linalg.eigh(np.cov((vectors - mean).T))
-    turn = directions[:, ::-1][:, :axes] * spread[::-1][:axes] ** -power
-
-    def turned(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-        moved = (rows - mean) @ turn
-        return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), dtype=np.float32)
-
-    embeddings = asked.gallery.embeddings.assign(embedding=list(turned(vectors)))
-    return replace(asked, gallery=MatrixGallery(embeddings, asked.gallery.pictures)), replace(
-        queries, vectors=turned(queries.vectors)
-    )
+def whitened(asked: AskedHome, queries: Queries, *, power: float) -> tuple[AskedHome, Queries]:
+    """Return gallery and queries in the whitened space of the gallery."""
+    vectors = np.stack(asked.gallery.embeddings["embedding"].to_list())
+    space = Space.fit([vectors], power=power)
+    embeddings = asked.gallery.embeddings.assign(embedding=list(space.turned(vectors)))
+    gallery = MatrixGallery(embeddings, asked.gallery.pictures)
+    return replace(asked, gallery=gallery), replace(queries, vectors=space.turned(queries.vectors))
 
 
 def without_hubs(asked: AskedHome, found: Neighbours) -> Neighbours:
     """Return the neighbours by similarity less half their own hubness, best first."""
     vectors = np.stack(asked.gallery.embeddings["embedding"].to_list())
-    chosen = np.random.default_rng(0).choice(len(vectors), min(3000, len(vectors)), replace=False)
-    level = np.sort(vectors @ vectors[chosen].T, axis=1)[:, -51:-1].mean(axis=1)  # the last is itself, or as near
+    chosen = np.random.default_rng(0).choice(len(vectors), min(HUB_SAMPLE, len(vectors)), replace=False)
+    level = hubness(vectors, vectors[chosen])
     of = asked.gallery.embeddings.assign(level=level).groupby("image_id")["level"].mean()
-    hubness = of.reindex(found.image_id.ravel()).to_numpy().reshape(found.image_id.shape)
-    score = np.where(np.isfinite(found.lat), found.score - 0.5 * np.nan_to_num(hubness), 0.0)
+    theirs = of.reindex(found.image_id.ravel()).to_numpy().reshape(found.image_id.shape)
+    score = np.where(np.isfinite(found.lat), found.score - 0.5 * np.nan_to_num(theirs), 0.0)
     order = np.argsort(-np.where(np.isfinite(found.lat), score, -np.inf), axis=1, kind="stable")[:, :100]
     kept = {name: np.take_along_axis(values, order, axis=1) for name, values in (
         ("image_id", found.image_id), ("lat", found.lat), ("lon", found.lon), ("score", score))}  # fmt: skip
@@ -149,9 +141,9 @@ def compare(asked: AskedHome, name: str, make: Callable[..., Queries]) -> None:
     rows = []
     for split, q in queries.items():
         tried = {"mode": error_km(found[split], q, settings), "gated": error_km(found[split], q, settings, "gated")}
-        for axes, power in ((32, 0.25), (64, 0.25), (64, 0.5)):
-            home, turned = whitened(asked, q, axes=axes, power=power)
-            tried[f"whitening, {axes} axes, power {power}"] = error_km(seen(home, turned), q, settings)
+        for power in (0.1, 0.25, 0.5):
+            home, turned = whitened(asked, q, power=power)
+            tried[f"whitening, power {power}"] = error_km(seen(home, turned), q, settings)
         tried["CSLS"] = error_km(without_hubs(asked, seen(asked, q, 200)), q, settings)
         tried["re-ranker, 6 weights"] = reranked(found[split], scores[split], settings, q)
         for trick, error in tried.items():
