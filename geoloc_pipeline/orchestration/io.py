@@ -21,6 +21,7 @@ from geoloc_pipeline.storage.layout import WHOLE
 from geoloc_pipeline.storage.progress import Progress
 from geoloc_pipeline.storage.receipts import Receipt, fingerprint_of, is_current, read_receipt, write_receipt
 from geoloc_pipeline.tables import CONTRACTS, TableContract
+from geoloc_pipeline.tables.lineage import COLUMN_LINEAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,6 +161,7 @@ class Step:
             metadata["dagster/row_count"] = facts["rows"]
         if self.key in CONTRACTS:
             metadata["dagster/column_schema"] = column_schema(CONTRACTS[self.key])
+            metadata["dagster/column_lineage"] = column_lineage(self.key)
         preview = home.preview(self.key, self.partition)
         if preview.is_file():
             metadata["preview"] = dg.MetadataValue.md(preview.read_text(encoding="utf-8"))
@@ -214,6 +216,15 @@ def column_schema(contract: TableContract) -> dg.TableSchema:
     if contract.geometry:
         columns.append(dg.TableColumn(name="geometry", type=" | ".join(contract.geometry), description="WGS 84"))
     return dg.TableSchema(columns=columns)
+
+
+def column_lineage(table: str) -> dg.TableColumnLineage:
+    """Return from which columns of which assets each column of a table is made, as Dagster shows it; roots have none."""
+    deps = {}
+    for column, sources in COLUMN_LINEAGE[table].items():
+        parts = [source.split(".") for source in sources]
+        deps[column] = [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in parts]
+    return dg.TableColumnLineage(deps_by_column=deps)
 
 
 def sheet(contract: TableContract, *, group: str, kinds: set[str], code_version: str = "1", **more: Any) -> dict[str, Any]:

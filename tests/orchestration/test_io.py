@@ -12,6 +12,7 @@ from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.receipts import read_receipt, write_receipt
 from geoloc_pipeline.tables import IMAGE_EMBEDDINGS, REJECTED, SAMPLE_POINTS, STREET_VIEW_IMAGES, empty_table
+from geoloc_pipeline.tables.lineage import COLUMN_LINEAGE
 
 Body = Callable[[dg.AssetExecutionContext, Pipeline], dg.MaterializeResult[None]]
 
@@ -120,3 +121,19 @@ def test_a_contract_is_shown_with_units_and_keys() -> None:
     assert columns["geometry"].type == "Point"
     assert "metres" in (columns["radius_m"].description or "")
     assert {column.name: column.type for column in column_schema(IMAGE_EMBEDDINGS).columns}["embedding"] == "vector[512]"
+
+
+def test_dagster_is_told_from_which_columns_a_table_was_made(tmp_path: Path) -> None:
+    @dg.asset(name="sample_points", code_version="1")
+    def points(context: dg.AssetExecutionContext, pipeline: Pipeline):
+        step = Step(context, pipeline, "sample_points")
+        return step.run({}, lambda: write_tables(step, {SAMPLE_POINTS: empty_table(SAMPLE_POINTS)}))
+
+    pipeline = Pipeline(home_dir=str(tmp_path), profile="demo")
+    done = dg.materialize([points], resources={"pipeline": pipeline}, instance=dg.DagsterInstance.ephemeral())
+    lineage = done.asset_materializations_for_node("sample_points")[0].metadata["dagster/column_lineage"].value
+    shown = {
+        column: {f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in deps}
+        for column, deps in lineage.deps_by_column.items()
+    }
+    assert shown == {column: set(sources) for column, sources in COLUMN_LINEAGE["sample_points"].items()}
