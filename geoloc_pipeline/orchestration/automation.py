@@ -7,12 +7,18 @@ Nothing here starts a step that calls a paid or rate-limited service: the sensor
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from geoloc_pipeline.errors import GeolocError
 from geoloc_pipeline.geo.prefectures import BY_KEY, REGIONS
 from geoloc_pipeline.orchestration.jobs import refresh_dumps, refresh_prefecture
 from geoloc_pipeline.orchestration.resources import Pipeline
+from geoloc_pipeline.storage.receipts import read_receipt
+
+if TYPE_CHECKING:
+    from geoloc_pipeline.sources.dump_copies import DumpVersion
 
 
 def _built(pipeline: Pipeline, key: str) -> list[str]:
@@ -27,25 +33,50 @@ def _built(pipeline: Pipeline, key: str) -> list[str]:
     description="Asks Geofabrik every six hours for new dumps of the regions that were downloaded before.",
 )
 def osm_dump_updates(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.SensorResult | dg.SkipReason:
-    """Request the download of each region whose published file is another one than last time."""
+    """Request the download of each region whose published file is neither in the home nor asked for before.
+
+    The cursor holds the md5 that was asked for last, by region. A region that cannot be asked about now, or of which nothing
+    is published, keeps its own: the next tick asks again, and no other region waits for it. Each state of a region has one run
+    key, so that a cursor that was lost or set back starts nothing twice.
+
+    Raises:
+        GeolocError: No region could be asked about; the tick fails and is seen in the UI.
+    """
     from geoloc_pipeline.orchestration.dumps import latest_dumps
 
     regions = _built(pipeline, "osm_dump")
     if not regions:
         return dg.SkipReason("no dump was downloaded yet: materialise osm_dump for the regions you want to follow")
-    seen = json.loads(context.cursor or "{}")
-    versions = latest_dumps(pipeline, regions)
-    latest = {region: version.md5 for region, version in versions.items()}
+    versions: dict[str, DumpVersion] = {}
+    failed: dict[str, GeolocError] = {}
+    for region in regions:
+        try:
+            versions |= latest_dumps(pipeline, [region])
+        except GeolocError as error:
+            failed[region] = error
+            context.log.warning("%s could not be asked about, the next tick tries again: %s", region, error)
+    if len(failed) == len(regions):
+        raise failed[regions[0]]
+    seen: dict[str, str] = json.loads(context.cursor or "{}")
+    known = {region: {seen.get(region), _at_home(pipeline, region)} for region in versions}
+    new = {region: version for region, version in versions.items() if version.md5 not in known[region]}
+    if not new:
+        beside = f"; not asked about: {', '.join(failed)}" if failed else ""
+        return dg.SkipReason(f"no new dump among {', '.join(versions)}{beside}")
     requests = [
         dg.RunRequest(
-            run_key=f"{region}-{md5}", partition_key=region, tags={"osm/dump": f"{region}-{versions[region].sequence}"}
+            run_key=f"{region}-{version.md5}", partition_key=region, tags={"osm/dump": f"{region}-{version.sequence}"}
         )
-        for region, md5 in latest.items()
-        if seen.get(region) != md5
+        for region, version in new.items()
     ]
-    if not requests:
-        return dg.SkipReason(f"no new dump among {', '.join(regions)}")
-    return dg.SensorResult(run_requests=requests, cursor=json.dumps(latest, sort_keys=True))
+    asked = {region: version.md5 for region, version in versions.items()}
+    return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen | asked, sort_keys=True))
+
+
+def _at_home(pipeline: Pipeline, region: str) -> str | None:
+    """Return the md5 of the dump that the home holds; None when its receipt does not tell."""
+    receipt = read_receipt(pipeline.home.receipt("osm_dump", region))
+    return receipt.metadata.get("md5") if receipt else None
 
 
 @dg.schedule(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import dagster as dg
+import osmium
 import pytest
 
+from geoloc_pipeline.errors import MissingInputError
 from geoloc_pipeline.orchestration.automation import osm_dump_updates, weekly_osm_refresh
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.orchestration.world import World, choose_world
@@ -37,6 +40,75 @@ def test_the_sensor_follows_only_regions_that_were_downloaded(pipeline: Pipeline
     assert isinstance(again, dg.SkipReason)
     old = json.dumps(dict.fromkeys(json.loads(answer.cursor or ""), "1"))
     assert isinstance(osm_dump_updates(dg.build_sensor_context(resources={"pipeline": pipeline}, cursor=old)), dg.SensorResult)
+
+
+REGIONS = ("kanto", "kyushu")
+
+
+def publish(path: Path, state: int) -> None:
+    header = osmium.io.Header()
+    header.set("osmosis_replication_timestamp", f"2026-09-{state + 1:02}T20:21:51Z")
+    header.set("osmosis_replication_sequence_number", str(4860 + state))
+    with osmium.SimpleWriter(str(path), header=header, overwrite=True) as writer:
+        writer.add_node(osmium.osm.mutable.Node(id=state + 1, location=(139.0, 35.0), tags={"name": "x"}))
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> tuple[Pipeline, dict[str, Path]]:
+    """Two regions whose maps are files here, downloaded before."""
+    files = {region: tmp_path / f"{region}.osm.pbf" for region in REGIONS}
+    told = " ".join(f"{region}={path}" for region, path in files.items())
+    pipeline = Pipeline(home_dir=str(tmp_path / "home"), profile="japan", osm_dumps=told)
+    for region, path in files.items():
+        publish(path, 0)
+        built(pipeline, "osm_dump", region)
+    return pipeline, files
+
+
+def tick(pipeline: Pipeline, cursor: str | None) -> tuple[dict[str, str], str | None]:
+    """Return what one tick asks for, region by run key, and the cursor after it."""
+    answer = osm_dump_updates(dg.build_sensor_context(resources={"pipeline": pipeline}, cursor=cursor))
+    if isinstance(answer, dg.SkipReason):
+        return {}, cursor
+    return {str(request.run_key): str(request.partition_key) for request in answer.run_requests or []}, answer.cursor
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_each_new_map_is_asked_for_at_the_next_tick_and_no_old_one_is(
+    followed: tuple[Pipeline, dict[str, Path]], seed: int
+) -> None:
+    pipeline, files = followed
+    chance, cursor, state = Random(seed), None, dict.fromkeys(REGIONS, 0)
+    last: dict[str, int | None] = dict.fromkeys(REGIONS)
+    for _ in range(25):
+        region, event = chance.choice(REGIONS), chance.choice(("nothing", "new", "gone", "back", "missed"))
+        if event == "new":
+            state[region] += 1
+            publish(files[region], state[region])
+        elif event == "gone":
+            files[region].unlink(missing_ok=True)
+        elif event == "back":
+            publish(files[region], state[region])
+        elif event == "missed":
+            continue
+        there = [name for name in REGIONS if files[name].is_file()]
+        if not there:
+            with pytest.raises(MissingInputError):
+                tick(pipeline, cursor)
+            continue
+        asked, cursor = tick(pipeline, cursor)
+        assert sorted(asked.values()) == [name for name in there if state[name] != last[name]]
+        last |= {name: state[name] for name in there}
+
+
+def test_a_map_that_the_home_holds_already_is_not_asked_for(followed: tuple[Pipeline, dict[str, Path]]) -> None:
+    pipeline, _ = followed
+    asked, _ = tick(pipeline, None)
+    assert sorted(asked.values()) == list(REGIONS)
+    for key, region in asked.items():
+        path = pipeline.home.receipt("osm_dump", region)
+        write_receipt(path, inputs={}, files=[], root=pipeline.home.root, metadata={"md5": key.removeprefix(f"{region}-")})
+    assert tick(pipeline, None) == ({}, None)
 
 
 def test_the_schedule_refreshes_what_was_built_before(pipeline: Pipeline) -> None:
