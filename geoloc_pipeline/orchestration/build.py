@@ -10,6 +10,7 @@ from geoloc_pipeline.orchestration.assets import evaluation, imagery, labels, os
 from geoloc_pipeline.orchestration.automation import osm_dump_updates, weekly_osm_refresh
 from geoloc_pipeline.orchestration.jobs import JOBS
 from geoloc_pipeline.orchestration.resources import Pipeline, pipeline_from_environment
+from geoloc_pipeline.orchestration.watching import daily_watch, failed_partitions_job, with_freshness
 
 ASSET_MODULES = (osm, sampling, imagery, labels, training, retrieval, evaluation)
 
@@ -21,12 +22,16 @@ def build_definitions(pipeline: Pipeline | None = None) -> dg.Definitions:
         pipeline: Where everything is; from the environment when absent.
 
     Returns:
-        All assets, jobs, the sensor, the schedule and their resources.
+        All assets, jobs, the sensor, the schedules and their resources.
     """
-    return dg.Definitions(
-        assets=dg.load_assets_from_modules(list(ASSET_MODULES)),
-        jobs=list(JOBS),
-        sensors=[osm_dump_updates],
-        schedules=[weekly_osm_refresh],
-        resources={"pipeline": pipeline or pipeline_from_environment()},
+    assets = dg.load_assets_from_modules(list(ASSET_MODULES))
+    watch = failed_partitions_job(assets)
+    return with_freshness(
+        dg.Definitions(
+            assets=assets,
+            jobs=[*JOBS, watch],
+            sensors=[osm_dump_updates],
+            schedules=[weekly_osm_refresh, daily_watch(watch)],
+            resources={"pipeline": pipeline or pipeline_from_environment()},
+        )
     )

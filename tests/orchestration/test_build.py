@@ -62,7 +62,8 @@ def test_everything_loads_and_the_jobs_are_named(definitions: dg.Definitions) ->
     dg.Definitions.validate_loadable(definitions)
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     assert jobs == {
-        "refresh_dumps", "collect_photos", "extract_prefectures", "refresh_prefecture", "train_and_index", "evaluate"
+        "refresh_dumps", "collect_photos", "extract_prefectures", "refresh_prefecture", "train_and_index", "evaluate",
+        "no_partition_is_left_failed",
     }  # fmt: skip
 
 
