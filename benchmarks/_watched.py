@@ -37,7 +37,7 @@ class Outcome:
         number: Its number there.
         kind: `accepted`, `refused`, `not ours`, `died`, `slow` or `memory`.
         seconds: Processor time.
-        peak_bytes: Most memory that the process held meanwhile.
+        peak_bytes: Most memory that the process held meanwhile, beyond what it had held before.
         detail: The error, with its last lines of traceback where it is not ours.
     """
 
@@ -51,11 +51,12 @@ class Outcome:
 
 def run_case(door: str, number: int, seeds: Path) -> Outcome:
     """Run one case in this process."""
-    began = time.process_time()
     data, name = case(door, number, seeds)
+    _peak_bytes()  # whatever the process did before is not this case's
+    held, began = _peak_bytes(), time.process_time()
     with tempfile.TemporaryDirectory(prefix="case-") as scratch:
         kind, detail = _entered(door, data, name, Path(scratch), seeds)
-    seconds, peak_bytes = time.process_time() - began, _peak_bytes()
+    seconds, peak_bytes = time.process_time() - began, max(_peak_bytes() - held, 0)
     if kind in {"accepted", "refused"} and seconds > MOST_S:
         kind = "slow"
     if kind in {"accepted", "refused"} and peak_bytes > MOST_BYTES:
@@ -80,7 +81,7 @@ def _entered(door: str, data: bytes, name: str, scratch: Path, seeds: Path) -> t
 
 
 def _peak_bytes() -> int:
-    """Return the most memory held since the last call."""
+    """Return the most memory that the process has held since the last call, and forget it."""
     said = Path("/proc/self/status").read_text(encoding="ascii")
     peak = int(said.split("VmHWM:", 1)[1].split()[0]) * 1024
     with contextlib.suppress(OSError):
