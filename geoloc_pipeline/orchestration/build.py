@@ -24,14 +24,13 @@ def build_definitions(pipeline: Pipeline | None = None) -> dg.Definitions:
     Returns:
         All assets, jobs, the sensor, the schedules and their resources.
     """
-    assets = dg.load_assets_from_modules(list(ASSET_MODULES))
+    loaded = [each for each in dg.load_assets_from_modules(list(ASSET_MODULES)) if isinstance(each, dg.AssetsDefinition)]
+    assets = dg.map_asset_specs(with_freshness, loaded)
     watch = failed_partitions_job(assets)
-    return with_freshness(
-        dg.Definitions(
-            assets=assets,
-            jobs=[*JOBS, watch],
-            sensors=[osm_dump_updates],
-            schedules=[weekly_osm_refresh, daily_watch(watch)],
-            resources={"pipeline": pipeline or pipeline_from_environment()},
-        )
+    return dg.Definitions(
+        assets=assets,
+        jobs=[*JOBS, watch],
+        sensors=[osm_dump_updates],
+        schedules=[weekly_osm_refresh, daily_watch(watch)],
+        resources={"pipeline": pipeline or pipeline_from_environment()},
     )

@@ -81,11 +81,7 @@ def daily_watch(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     )
 
 
-def with_freshness(definitions: dg.Definitions) -> dg.Definitions:
-    """Return definitions whose assets of `FRESHNESS` have their policy."""
-
-    def with_its_own(spec: dg.AssetSpec) -> dg.AssetSpec:
-        its: dg.AssetSpec = dg.apply_freshness_policy(spec, FRESHNESS[spec.key.to_user_string()])
-        return its
-
-    return definitions.map_resolved_asset_specs(func=with_its_own, selection=dg.AssetSelection.assets(*FRESHNESS))
+def with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Return the spec with its policy of `FRESHNESS`, or as it is."""
+    policy = FRESHNESS.get(spec.key.to_user_string())
+    return spec if policy is None else spec.replace_attributes(freshness_policy=policy)
