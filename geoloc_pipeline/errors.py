@@ -183,6 +183,14 @@ class ModelError(GeolocError, ValueError):
         super().__init__(f"{what}: {reason}; {cure}")
 
 
+class NotFiniteError(ModelError):
+    """Weights of a model are not numbers: whatever is computed with them means nothing."""
+
+    def __init__(self, *, what: str, names: Sequence[str], cure: str) -> None:
+        shown = ", ".join(names[:3]) + (" and more" if len(names) > 3 else "")
+        super().__init__(what=what, reason=f"its weights {shown} are not finite", cure=cure)
+
+
 class TrainingDivergedError(GeolocError, ArithmeticError):
     """The loss is not finite any more; the last good checkpoint is kept."""
 
@@ -209,3 +217,14 @@ class CollectionError(GeolocError, ValueError):
 
     def __init__(self, *, collection: str, reason: str, cure: str) -> None:
         super().__init__(f"collection `{collection}`: {reason}; {cure}")
+
+
+class LeakedPictureError(CollectionError):
+    """Pictures of the test split are about to enter the gallery: every figure of the evaluation would be too good."""
+
+    def __init__(self, *, collection: str, images: Sequence[str]) -> None:
+        super().__init__(
+            collection=collection,
+            reason=f"would hold {len(images)} pictures of the test split, the first of them {images[0]}",
+            cure="materialise `image_embeddings` again: its test pictures must stay out of the gallery",
+        )

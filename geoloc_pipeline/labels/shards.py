@@ -7,6 +7,7 @@ Same pictures, same bytes; the archive is only read.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +109,7 @@ def _pictures(labelled: pd.DataFrame, splits: pd.DataFrame, manifests: Sequence[
     Raises:
         MissingInputError: A picture has no side or is in no manifest.
     """
-    columns = ["image_id", "views", "shard", "offset", "size_bytes"]
+    columns = ["image_id", "views", "sha256", "shard", "offset", "size_bytes"]
     archived = [frame[columns].assign(manifest=row) for row, (frame, _) in enumerate(manifests)]
     archive = pd.concat(archived) if archived else pd.DataFrame(columns=[*columns, "manifest"])
     pictures = (
@@ -132,6 +133,11 @@ def _cut(pictures: pd.DataFrame, sources: list[Path], side_px: int, progress: Pr
 
     def work(picture: Any) -> list[_View]:
         data = read_member(sources[picture.manifest], shard=picture.shard, offset=picture.offset, size_bytes=picture.size_bytes)
+        if hashlib.sha256(data).hexdigest() != picture.sha256:
+            where = sources[picture.manifest] / picture.shard
+            detail = f"its bytes in {where} at {picture.offset} are not those that were archived (another SHA-256)"
+            cure = "remove this shard and materialise the asset that collected it again"
+            raise ImageError(image=picture.image_id, reason="damaged", detail=detail, cure=cure)
         return list(views_of(data, picture.views, side_px=side_px, image=picture.image_id))
 
     with ThreadPoolExecutor(_WORKERS) as pool:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from geoloc_pipeline.errors import MissingInputError, ModelError
+from geoloc_pipeline.errors import MissingInputError, ModelError, NotFiniteError
 from geoloc_pipeline.model.geolocator import Geolocator, GeolocatorConfig
 from geoloc_pipeline.model.preprocess import Preprocessing
 from geoloc_pipeline.model.vocabulary import Vocabulary
@@ -147,6 +147,9 @@ def _load_weights(model: Geolocator, weights: Mapping[str, Tensor], *, version: 
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ModelError(what=what, reason=str(error).splitlines()[-1].strip(), cure=cure) from error
+    broken = sorted(name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all())
+    if broken:
+        raise NotFiniteError(what=what, names=broken, cure="train again; a lower learning rate may help")
     found = weights_hash(weights)
     if version is not None and found != version:
         raise ModelError(what=what, reason=f"its weights have the hash {found}, not {version} as it says", cure=cure)

@@ -1,6 +1,6 @@
 """Artefacts by name: `asset/partition`, what its receipt says, and whether that is still true.
 
-Belongs here: names of artefacts, which of its files a receipt's content hash is taken over, comparing both with the disk.
+Belongs here: names of artefacts, comparing a receipt with what stands on the disk.
 Does not belong here: building them (`io`), what one row is made of (`lineage`).
 """
 
@@ -48,17 +48,17 @@ class Artefact:
     @property
     def hashed_files(self) -> list[Path]:
         """The files that the content hash is taken over, in their order; the receipt's others are remembered by size only."""
-        return hashed_files(self.home, self.key, self.partition, self.receipt)
+        return [self.home.root / name for name in self.receipt.hashed]
 
     def is_true(self) -> bool:
-        """Return whether the files still are what the receipt says; reads them whole.
+        """Return whether the files still are what the receipt says; reads the hashed ones whole.
 
-        A receipt of several pages does not tell the order in which they were hashed: there, sizes have to do.
+        A receipt from before receipts told which files are hashed: there, sizes have to do.
         """
-        sizes = {name: self.home.root / name for name in self.receipt.files}
-        if any(not file.is_file() or file.stat().st_size != self.receipt.files[name] for name, file in sizes.items()):
+        files = {self.home.root / name: size for name, size in self.receipt.files.items()}
+        if any(not file.is_file() or file.stat().st_size != size for file, size in files.items()):
             return False
-        return self.key == "evaluation_report" or content_hash(self.hashed_files) == self.receipt.content_hash
+        return not self.receipt.hashed or content_hash(self.hashed_files) == self.receipt.content_hash
 
 
 def is_name(name: str) -> bool:
@@ -69,18 +69,6 @@ def is_name(name: str) -> bool:
 def content_hash(files: list[Path]) -> str:
     """Return the hash over files as receipts take it."""
     return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()
-
-
-def hashed_files(home: Home, key: str, partition: str, receipt: Receipt) -> list[Path]:
-    """Return the files of an artefact that its content hash is taken over, in their order."""
-    named = [home.root / name for name in receipt.files]
-    if key == "image_embeddings":
-        return [home.table(key, partition)]
-    if key == "geolocation_model":
-        return [home.checkpoint()]
-    table, rejected = home.table(key, partition), home.rejected(key, partition)
-    found = [file for file in (table, rejected) if file in named]
-    return found or named
 
 
 def find_artefact(home: Home, name: str) -> Artefact | None:

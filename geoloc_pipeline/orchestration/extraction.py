@@ -19,6 +19,7 @@ import dagster as dg
 
 from geoloc_pipeline.errors import BadSourceFileError
 from geoloc_pipeline.geo.prefectures import BY_KEY, Prefecture
+from geoloc_pipeline.orchestration.checks import contract_kept
 from geoloc_pipeline.orchestration.io import Made, Outcome, Step, write_tables
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.receipts import read_receipt
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 CHECKS = {"osm_roads": "roads_are_not_lost", "osm_landmarks": "landmarks_are_not_lost"}
 """Blocking check by asset."""
+ABOUT_LOSSES = "The new map lacks no more than a fifth of what the table in hand has; `accept_loss` lets it through."
 
 
 @dataclass
@@ -102,6 +104,8 @@ def _extract_region(pipeline: Pipeline, region: str, parts: list[_Part], *, acce
     from geoloc_pipeline.osm.losses import landmark_change, road_change
     from geoloc_pipeline.storage.parquet import read_table
 
+    for part in parts:
+        part.steps["osm_roads"].check(part.inputs)
     home, by_code, started_s = pipeline.home, {part.prefecture.code: part for part in parts}, time.monotonic()
     maps = extract_maps(
         _dump(pipeline, region),
@@ -137,7 +141,7 @@ def _write(part: _Part, roads: "pd.DataFrame", landmarks: "pd.DataFrame", *, sta
         return made
 
     part.results["osm_roads"] = part.steps["osm_roads"].run(part.inputs, made_roads, started_s=started_s)
-    part.results["osm_landmarks"] = part.steps["osm_landmarks"].run(part.inputs, made_landmarks)
+    part.results["osm_landmarks"] = part.steps["osm_landmarks"].run(part.inputs, made_landmarks, started_s=time.monotonic())
 
 
 def _reports(
@@ -145,7 +149,10 @@ def _reports(
 ) -> Iterator[dg.MaterializeResult[None]]:
     for name in CHECKS:
         context.add_asset_metadata(run, asset_key=name)
-        yield parts[0].results[name] if len(parts) == 1 else dg.MaterializeResult(asset_key=name)
+        rows = sum(int(part.steps[name].facts().get("rows") or 0) for part in parts)
+        kept = contract_kept(name, {"rows": rows}, partition=", ".join(part.prefecture.key for part in parts))
+        whole: dg.MaterializeResult[None] = dg.MaterializeResult(asset_key=name, check_results=[kept])
+        yield parts[0].results[name] if len(parts) == 1 else whole
 
 
 def _checks(parts: list[_Part], *, accept_loss: bool) -> Iterator[dg.AssetCheckResult]:

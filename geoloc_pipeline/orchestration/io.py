@@ -7,14 +7,16 @@ is mounted. What Dagster gets is the content hash as data version, counts, the s
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from geoloc_pipeline.errors import MissingInputError
+from geoloc_pipeline.errors import GeolocError, MissingInputError
+from geoloc_pipeline.orchestration.artefacts import find_artefact, is_name
+from geoloc_pipeline.orchestration.checks import contract_check, contract_kept, contract_key, tell_failure
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import WHOLE
@@ -118,20 +120,30 @@ class Step:
         Args:
             inputs: Everything that goes in: content hashes of upstream artefacts, settings. The code version is added.
             build: Makes the artefact, whole or not at all.
-            started_s: When the work began (`time.monotonic()`), where some of it was done before.
+            started_s: When the work began (`time.monotonic()`), where some of it was done before, its inputs checked.
 
         Returns:
             The materialisation, with the content hash as data version.
+
+        Raises:
+            MissingInputError: As `check`.
+            GeolocError: What `build` raises; the check that it belongs to is told as failed.
         """
         done = self.current(inputs)
         if done is not None:
             return done
         home = self.pipeline.home
         path = home.receipt(self.key, self.partition)
+        if started_s is None:
+            self.check(inputs)
         started_s = time.monotonic() if started_s is None else started_s
         self.progress.tell(0)
         path.unlink(missing_ok=True)  # from here on the artefact is in the making
-        made = build()
+        try:
+            made = build()
+        except GeolocError as error:
+            tell_failure(self.context, self.key, error)
+            raise
         seconds = round(time.monotonic() - started_s, 2)
         if made.preview:
             write_text(home.preview(self.key, self.partition), self._as_markdown(made.preview))
@@ -140,6 +152,29 @@ class Step:
             path, inputs=self._with_code(inputs), files=made.files, bulk=made.bulk, root=home.root, metadata=facts
         )
         return self._report(receipt, seconds=seconds)
+
+    def check(self, inputs: Mapping[str, Any]) -> None:
+        """Make sure that what goes in is what its receipts say: a damaged table must not become a plausible one.
+
+        The receipt of an artefact that is not is withdrawn, so that its step builds it again.
+
+        Args:
+            inputs: As for `run`; the artefacts among them are looked at, their hashed files read whole.
+
+        Raises:
+            MissingInputError: An artefact is damaged, or was made anew since it was asked for.
+        """
+        home = self.pipeline.home
+        for name in filter(is_name, inputs):
+            found = find_artefact(home, name)
+            if found is not None and found.receipt.content_hash == inputs[name] and found.is_true():
+                continue
+            if found is None or found.receipt.content_hash != inputs[name]:
+                cure = "another run is making it anew: run this step again when that has ended"
+            else:
+                home.receipt(found.key, found.partition).unlink(missing_ok=True)
+                cure = "a file is gone or damaged; materialise it again (its receipt was withdrawn), then this"
+            raise MissingInputError(what=f"the asset `{name}` as its receipt tells it", path=home.root, cure=cure)
 
     def _with_code(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         return {**inputs, "code_version": self.context.assets_def.code_versions_by_key[dg.AssetKey(self.key)]}
@@ -166,8 +201,17 @@ class Step:
         if preview.is_file():
             metadata["preview"] = dg.MetadataValue.md(preview.read_text(encoding="utf-8"))
         return dg.MaterializeResult(
-            asset_key=self.key, metadata=metadata, data_version=dg.DataVersion(receipt.content_hash[:16])
+            asset_key=self.key,
+            metadata=metadata,
+            data_version=dg.DataVersion(receipt.content_hash[:16]),
+            check_results=self._checks(facts),
         )
+
+    def _checks(self, facts: Mapping[str, Any]) -> list[dg.AssetCheckResult]:
+        """Return that the table keeps its contract, where a table is made and the run was asked for its checks."""
+        if contract_key(self.key) not in self.context.selected_asset_check_keys:
+            return []
+        return [contract_kept(self.key, facts, partition=self.partition)]
 
 
 def _shown(value: Any) -> Any:
@@ -227,7 +271,7 @@ def column_lineage(table: str) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(deps_by_column=deps)
 
 
-def sheet(contract: TableContract, *, group: str, kinds: set[str], code_version: str = "1", **more: Any) -> dict[str, Any]:
+def spec_of(contract: TableContract, *, group: str, kinds: set[str], code_version: str = "1") -> dict[str, Any]:
     """Return the keyword arguments that every table's asset shares.
 
     Args:
@@ -235,10 +279,9 @@ def sheet(contract: TableContract, *, group: str, kinds: set[str], code_version:
         group: Room and asset group.
         kinds: What the UI shows as badges.
         code_version: Raise it when the same inputs give other rows.
-        more: Further arguments of `dg.asset`.
 
     Returns:
-        Arguments for `dg.asset` or `dg.AssetSpec`.
+        Arguments for `dg.AssetSpec`, or, through `sheet`, for `dg.asset`.
     """
     return {
         "group_name": group,
@@ -246,7 +289,21 @@ def sheet(contract: TableContract, *, group: str, kinds: set[str], code_version:
         "owners": OWNERS,
         "code_version": code_version,
         "metadata": {"dagster/column_schema": column_schema(contract), "one row is": contract.about},
-        **more,
+    }
+
+
+def sheet(
+    contract: TableContract,
+    *,
+    group: str,
+    kinds: set[str],
+    code_version: str = "1",
+    checks: Sequence[dg.AssetCheckSpec] = (),
+) -> dict[str, Any]:
+    """Return `spec_of` for a table that is an asset by itself, with the check of its contract and others of its own."""
+    return {
+        **spec_of(contract, group=group, kinds=kinds, code_version=code_version),
+        "check_specs": [contract_check(contract.name), *checks],
     }
 
 

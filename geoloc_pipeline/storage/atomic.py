@@ -9,6 +9,7 @@ import errno
 import glob
 import os
 import re
+import shutil
 import socket
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,6 +96,42 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def try_to_write(folder: Path, *, size_bytes: int = 256 * 1024) -> None:
+    """Write something below a folder and take it away again, to see whether the disk takes it.
+
+    Args:
+        folder: Where; made where it is not there.
+        size_bytes: How much.
+
+    Raises:
+        HomeError: The disk is full, read-only, or not ours to write.
+    """
+    path = folder / "can-it-be-written"
+    try:
+        write_bytes(path, b"\0" * size_bytes)
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def ensure_room(folder: Path, size_bytes: int) -> None:
+    """Make sure that the disk of a folder has room, for what would not end well on a full one.
+
+    Args:
+        folder: Where; made where it is not there.
+        size_bytes: How much.
+
+    Raises:
+        HomeError: It has not, or is read-only, or not ours to write.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        reason = f"{size_bytes / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free"
+        raise HomeError(home=folder, reason=reason, cure=_CURES[errno.ENOSPC])
 
 
 def _remove_left(path: Path) -> None:

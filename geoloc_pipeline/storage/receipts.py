@@ -25,10 +25,11 @@ class Receipt:
 
     Attributes:
         fingerprint: Hash of everything that went in.
-        content_hash: SHA-256 over the artefact's files.
+        content_hash: SHA-256 over the files in `hashed`.
         inputs: What went in, by name, for people and for lineage.
         files: Size in bytes of each file, by path relative to the home.
         metadata: Plain facts about the artefact (counts, versions), JSON-serialisable.
+        hashed: The files that the content hash is taken over, in that order; empty in receipts of homes from before.
     """
 
     fingerprint: str
@@ -36,6 +37,7 @@ class Receipt:
     inputs: dict[str, Any]
     files: dict[str, int]
     metadata: dict[str, Any] = field(default_factory=dict)
+    hashed: list[str] = field(default_factory=list)
 
 
 def fingerprint_of(inputs: Mapping[str, Any]) -> str:
@@ -56,7 +58,8 @@ def read_receipt(path: Path) -> Receipt | None:
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
     plain = (receipt.inputs, receipt.files, receipt.metadata)
-    return receipt if all(isinstance(told, dict) for told in plain) else None
+    is_whole = all(isinstance(told, dict) for told in plain) and isinstance(receipt.hashed, list)
+    return receipt if is_whole else None
 
 
 def is_current(receipt: Receipt | None, *, fingerprint: str, root: Path) -> bool:
@@ -109,6 +112,7 @@ def write_receipt(
         inputs=dict(inputs),
         files={str(file.relative_to(root)): file.stat().st_size for file in (*files, *bulk)},
         metadata=dict(metadata or {}),
+        hashed=[str(file.relative_to(root)) for file in files],
     )
     write_text(path, json.dumps(asdict(receipt), sort_keys=True, ensure_ascii=False, indent=1))
     return receipt

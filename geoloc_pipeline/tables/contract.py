@@ -79,7 +79,7 @@ def check_table(contract: TableContract, frame: pd.DataFrame) -> None:
     Raises:
         WrongCrsError: The geometry is not in WGS 84.
         TableContractError: Anything else: missing or unknown columns, wrong types, nulls, values out of range,
-            doubled keys, wrong geometry types, empty geometries.
+            doubled keys, wrong geometry types, empty geometries, places beyond the country's bounds.
     """
     missing = [name for name in contract.column_names if name not in frame.columns]
     unknown = [str(name) for name in frame.columns if name not in contract.column_names]
@@ -145,10 +145,25 @@ def _geometry_faults(contract: TableContract, frame: pd.DataFrame) -> list[str]:
         absent = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
         if absent:
             faults.append(f"{absent} geometries are empty")
+        faults += _outside(frame)
         strange = sorted(set(frame.geometry.geom_type.dropna()) - set(contract.geometry))
         if strange:
             faults.append(f"geometry is {strange}, allowed are {list(contract.geometry)}")
     return faults
+
+
+def _outside(frame: Any) -> list[str]:
+    """Tell of geometries that reach beyond the box of the country; empty ones lie nowhere."""
+    from geoloc_pipeline.geo.country import EAST_DEG, NORTH_DEG, SOUTH_DEG, WEST_DEG
+
+    west, south, east, north = frame.total_bounds
+    if not (west < WEST_DEG or south < SOUTH_DEG or east > EAST_DEG or north > NORTH_DEG):
+        return []
+    bounds = frame.bounds
+    beyond = (bounds["minx"] < WEST_DEG) | (bounds["miny"] < SOUTH_DEG)
+    count = int((beyond | (bounds["maxx"] > EAST_DEG) | (bounds["maxy"] > NORTH_DEG)).sum())
+    box = f"{WEST_DEG} to {EAST_DEG} east, {SOUTH_DEG} to {NORTH_DEG} north"
+    return [f"{count} geometries reach beyond the country ({box})"]
 
 
 _PANDAS_KINDS = {

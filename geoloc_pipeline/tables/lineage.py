@@ -142,7 +142,7 @@ COLUMN_LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
             for name in ("lat", "lon", "prefecture_code", "municipality_code", "town_code", "road_id", "landmark_id")
         },
         **{
-            name: _pictures("image_id", "views", "shard", "offset", "size_bytes")
+            name: _pictures("image_id", "views", "sha256", "shard", "offset", "size_bytes")
             for name in ("shard", "offset", "size_bytes", "width_px", "height_px")
         },
     },

@@ -9,11 +9,15 @@ from pydantic import Field
 
 from geoloc_pipeline.orchestration.assets.labels import dataset_splits, training_shards
 from geoloc_pipeline.orchestration.assets.retrieval import qdrant_collection
-from geoloc_pipeline.orchestration.assets.training import geolocation_model
-from geoloc_pipeline.orchestration.io import Made, Outcome, Step, sheet, write_tables
+from geoloc_pipeline.orchestration.assets.training import WORSE_BY_PCT, geolocation_model
+from geoloc_pipeline.orchestration.checks import drift_check, drifted
+from geoloc_pipeline.orchestration.io import Made, Outcome, Step, spec_of, write_tables
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.atomic import write_text
+from geoloc_pipeline.storage.layout import WHOLE
 from geoloc_pipeline.tables import ESTIMATES
+
+DRIFT = "answers_are_no_worse_than_before"
 
 
 class EvaluationConfig(dg.Config):
@@ -30,8 +34,17 @@ class EvaluationConfig(dg.Config):
 
 @dg.asset(
     deps=[dataset_splits, training_shards, geolocation_model, qdrant_collection],
-    check_specs=[dg.AssetCheckSpec("beats_the_mean_position", asset="evaluation_report")],
-    **sheet(ESTIMATES, group="evaluation", kinds={"html"}, code_version="4"),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "beats_the_mean_position",
+            asset="evaluation_report",
+            description="The default read-out's median error is below that of one answer for everything.",
+        ),
+        drift_check(
+            "evaluation_report", DRIFT, "Of a hundred test pictures no more than 5 fewer within 25 km than at the last report."
+        ),
+    ],
+    **spec_of(ESTIMATES, group="evaluation", kinds={"html"}, code_version="4"),
 )
 def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfig, pipeline: Pipeline) -> Iterator[Outcome]:
     """Every test picture answered by every read-out and baseline: errors, tracks, ceilings, areas, calibration, evidence.
@@ -75,9 +88,11 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
         made.facts |= {
             "default_readout": result.calibration.readout,
             "median_km": {row.readout: round(float(row.median_km), 3) for row in table.itertuples()},
+            "within_25_km_pct": {row.readout: round(float(row.within_25_km_pct), 2) for row in table.itertuples()},
         }
         return made
 
+    before = _within(step)
     result = step.run(inputs | {"top_k": top_k, **beside_of(config.other_summary, folders)}, build)
     medians, default = step.facts()["median_km"], step.facts()["default_readout"]
     yield result
@@ -87,3 +102,19 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
         passed=medians[default] < medians["mean_position"],
         metadata={"median_km": medians[default], "mean_position_median_km": medians["mean_position"]},
     )
+    yield drifted(
+        "evaluation_report",
+        DRIFT,
+        before=before,
+        after=_within(step) or 0.0,
+        most_lost=WORSE_BY_PCT,
+        unit="% within 25 km",
+        partition=WHOLE,
+    )
+
+
+def _within(step: Step) -> float | None:
+    """Return the share of test pictures that the default read-out put within 25 km, in percent; None: nobody has told."""
+    facts = step.facts()
+    found = facts.get("within_25_km_pct", {}).get(facts.get("default_readout"))
+    return None if found is None else float(found)

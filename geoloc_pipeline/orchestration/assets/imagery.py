@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from geoloc_pipeline.orchestration.assets.sampling import sample_points
-from geoloc_pipeline.orchestration.io import Made, Step, sheet, write_tables
+from geoloc_pipeline.orchestration.checks import contract_check, drift_check, drifted
+from geoloc_pipeline.orchestration.io import Made, Outcome, Step, sheet, spec_of, write_tables
 from geoloc_pipeline.orchestration.partitions import photo_sets, prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import PHOTO_COLLECTIONS, REJECTED, SAMPLE_POINTS, STREET_VIEW_IMAGES
@@ -17,7 +18,12 @@ from geoloc_pipeline.tables import PHOTO_COLLECTIONS, REJECTED, SAMPLE_POINTS, S
 if TYPE_CHECKING:
     import pandas as pd
 
-    from geoloc_pipeline.imagery.collect import CollectSettings
+    from geoloc_pipeline.imagery.collect import Collected, CollectSettings
+
+
+COVERAGE, COVERED_PCT = "coverage_is_not_lost", "points_with_a_picture_pct"
+COVERAGE_LOST_PCT = 5.0
+"""Sample points that lost their picture since the last run, of a hundred, beyond which somebody should look."""
 
 
 class StreetViewConfig(dg.Config):
@@ -28,24 +34,38 @@ class StreetViewConfig(dg.Config):
     radius_m: float = Field(default=150.0, description="how far a picture may be from its sample point, metres")
 
 
-@dg.asset(
-    partitions_def=prefectures,
-    deps=[sample_points],
-    pool="street_view",
-    output_required=False,  # a dry run makes nothing
-    **sheet(STREET_VIEW_IMAGES, group="imagery", kinds={"mapillary", "webp"}, code_version="3"),
-)
-def street_view_images(
-    context: dg.AssetExecutionContext, config: StreetViewConfig, pipeline: Pipeline
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Street-view pictures at the sample points of one prefecture: N, E, S, W joined, WebP q90 with EXIF GPS, in tar shards.
+ABOUT_STREET_VIEW = """\
+Street-view pictures at the sample points of one prefecture: N, E, S, W joined, WebP q90 with EXIF GPS, in tar shards.
 
-    From: sample_points; Mapillary, then Panoramax, then KartaView (GEOLOC_STREET_VIEW: which, in which order). Coverage chooses
-    the picture, one call tells of it, one download brings it. A run that was cut goes on where it stopped; a new dump costs the
-    pictures of its new points only; those of vanished points stay, marked; forgotten ones go.
-    Costs: 2 requests a picture, within the providers' limits a second and a day. Takes: hours for a prefecture.
-    Licence: each picture's own (CC BY-SA 4.0 mostly), creator and link kept. Paper §3.1.
-    """
+From: sample_points; Mapillary, then Panoramax, then KartaView (GEOLOC_STREET_VIEW: which, in which order). Coverage chooses
+the picture, one call tells of it, one download brings it. A run that was cut goes on where it stopped; a new dump costs the
+pictures of its new points only; those of vanished points stay, marked; forgotten ones go.
+Costs: 2 requests a picture, within the providers' limits a second and a day. Takes: hours for a prefecture.
+Licence: each picture's own (CC BY-SA 4.0 mostly), creator and link kept. Paper §3.1.
+"""
+
+
+@dg.multi_asset(  # of one: only the outputs of a multi-asset, its checks among them, may stay away, as they do after a dry run
+    name="street_view_images",
+    partitions_def=prefectures,
+    pool="street_view",
+    can_subset=True,
+    specs=[
+        dg.AssetSpec(
+            "street_view_images",
+            deps=[sample_points],
+            skippable=True,
+            description=ABOUT_STREET_VIEW,
+            **spec_of(STREET_VIEW_IMAGES, group="imagery", kinds={"mapillary", "webp"}, code_version="3"),
+        )
+    ],
+    check_specs=[
+        contract_check("street_view_images"),
+        drift_check("street_view_images", COVERAGE, "As many sample points have a picture as before, within 5 %."),
+    ],
+)
+def street_view_images(context: dg.AssetExecutionContext, config: StreetViewConfig, pipeline: Pipeline) -> Iterator[Outcome]:
+    """Collect what is missing, or say what a run would ask for; see `ABOUT_STREET_VIEW`."""
     from geoloc_pipeline.imagery.collect import CollectSettings, collect_street_view
     from geoloc_pipeline.imagery.forgotten import Forgotten
     from geoloc_pipeline.imagery.journal import remove_unused_shards
@@ -64,12 +84,15 @@ def street_view_images(
     kept = {source: home.coverage_tiles(source) for source in sources}
     forgotten = Forgotten(home.forgotten())
     inputs = step.upstream("sample_points", key) | settings.decisive | {"sources": sources, "forgotten": forgotten.fingerprint}
-    points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
     if config.dry_run:
-        context.log.info("%s", _told(pipeline, points, folder, settings, kept))
+        step.check(inputs)
+        told = _told(pipeline, read_table(SAMPLE_POINTS, home.table("sample_points", key)), folder, settings, kept)
+        context.log.info("%s", told)
         return
+    before = step.facts().get(COVERED_PCT)
 
     def build() -> Made:
+        points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
         collected = collect_street_view(
             points,
             pipeline.street_view,
@@ -80,21 +103,35 @@ def street_view_images(
             coverage_folders=kept,
         )
         images = collected.images
-        made = write_tables(
-            step,
-            {STREET_VIEW_IMAGES: images, REJECTED: collected.rejected},
-            points=len(points),
-            points_with_a_picture_pct=round(100 * int(images["is_wanted"].sum()) / max(len(points), 1), 1),
-            of_vanished_points=int((~images["is_wanted"]).sum()),
-            panoramas=int((images["views"] == "NESW").sum()),
-            by_provider=collected.by_provider.to_dict("records"),
-        )
+        tables = {STREET_VIEW_IMAGES: images, REJECTED: collected.rejected}
+        made = write_tables(step, tables, **_figures(collected, len(points)))
         made.bulk = sorted(folder / shard for shard in images["shard"].unique())
         made.preview = draw_pictures(images, folder, points)
         return made
 
     yield step.run(inputs, build)
+    yield drifted(
+        "street_view_images",
+        COVERAGE,
+        before=before,
+        after=step.facts()[COVERED_PCT],
+        most_lost=COVERAGE_LOST_PCT,
+        unit="% of the sample points",
+        partition=key,
+    )
     remove_unused_shards(folder, read_table(STREET_VIEW_IMAGES, home.table("street_view_images", key)))
+
+
+def _figures(collected: "Collected", n_points: int) -> dict[str, Any]:
+    """Return what people want to know of a collection."""
+    images = collected.images
+    return {
+        "points": n_points,
+        COVERED_PCT: round(100 * int(images["is_wanted"].sum()) / max(n_points, 1), 1),
+        "of_vanished_points": int((~images["is_wanted"]).sum()),
+        "panoramas": int((images["views"] == "NESW").sum()),
+        "by_provider": collected.by_provider.to_dict("records"),
+    }
 
 
 def _told(pipeline: Pipeline, points: "pd.DataFrame", folder: Path, settings: "CollectSettings", kept: dict[str, Path]) -> str:
@@ -117,7 +154,7 @@ def _told(pipeline: Pipeline, points: "pd.DataFrame", folder: Path, settings: "C
 
 
 @dg.asset(partitions_def=photo_sets, **sheet(PHOTO_COLLECTIONS, group="imagery", kinds={"webp"}, code_version="3"))
-def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """Photos of one existing photo set that lie in the country, re-encoded like street view (WebP q90, EXIF GPS).
 
     From: files that you place under sources/photos/<set>/ (`local`: any folder of photos with EXIF GPS, or a CSV
@@ -142,9 +179,8 @@ def photo_collections(context: dg.AssetExecutionContext, pipeline: Pipeline) -> 
         made.preview = draw_contact_sheet(photos, folder)
         return made
 
-    result = step.run({"files": _listing(files), "forgotten": forgotten.fingerprint}, build)
+    yield step.run({"files": _listing(files), "forgotten": forgotten.fingerprint}, build)
     remove_unused_shards(folder, read_table(PHOTO_COLLECTIONS, home.table("photo_collections", key)))
-    return result
 
 
 def _photo_files(pipeline: Pipeline, name: str) -> Path:

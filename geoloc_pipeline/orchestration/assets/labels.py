@@ -11,9 +11,11 @@ from pydantic import Field
 from geoloc_pipeline.geo.prefectures import BY_CODE, BY_KEY, neighbours_of
 from geoloc_pipeline.orchestration.assets.imagery import photo_collections, street_view_images
 from geoloc_pipeline.orchestration.assets.osm import census_towns
+from geoloc_pipeline.orchestration.checks import drift_check, drifted
 from geoloc_pipeline.orchestration.io import Made, Outcome, Step, sheet, table_paths, write_tables
 from geoloc_pipeline.orchestration.partitions import every_photo_set, prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
+from geoloc_pipeline.storage.layout import WHOLE
 from geoloc_pipeline.tables import (
     CENSUS_TOWNS,
     DATASET_SPLITS,
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PHOTOS = dg.AssetDep(photo_collections, partition_mapping=every_photo_set)
+
+
+CLASSES = "classes_are_not_lost"
+CLASSES_LOST_SHARE = 0.1
+"""Share of the classes that may vanish between two runs; more is more than a week of mapping takes away."""
 
 
 class SplitConfig(dg.Config):
@@ -58,7 +65,7 @@ class VocabularyConfig(dg.Config):
     pool="estat",  # pictures just outside may ask it for the neighbours' ground
     **sheet(LABELLED_IMAGES, group="labels", kinds={"geopandas"}, code_version="3"),
 )
-def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """Every picture in one prefecture with its municipality, town block, and the nearest road and landmark within 20 m.
 
     From: street_view_images, photo_collections, census_towns, osm_roads, osm_landmarks. A picture just outside the prefecture
@@ -101,7 +108,7 @@ def labelled_images(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
         made.preview = draw_labels(labelled, towns)
         return made
 
-    return step.run(inputs, build)
+    yield step.run(inputs, build)
 
 
 def _placed_here(doubles: "pd.DataFrame", placed: "pd.DataFrame") -> "pd.DataFrame":
@@ -129,8 +136,20 @@ def _ground_beside(pipeline: Pipeline, code: str) -> Iterator["pd.DataFrame"]:
 @dg.asset(
     partitions_def=prefectures,
     deps=[labelled_images],
-    check_specs=[dg.AssetCheckSpec("no_group_on_two_sides", asset="dataset_splits", blocking=True)],
-    **sheet(DATASET_SPLITS, group="labels", kinds={"scipy"}, code_version="2"),
+    **sheet(
+        DATASET_SPLITS,
+        group="labels",
+        kinds={"scipy"},
+        code_version="2",
+        checks=[
+            dg.AssetCheckSpec(
+                "no_group_on_two_sides",
+                asset="dataset_splits",
+                blocking=True,
+                description="No capture group and no place is on two sides of the split: nothing leaks from training to test.",
+            )
+        ],
+    ),
 )
 def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config: SplitConfig) -> Iterator[Outcome]:
     """Train, validation and test: 80:15:5 in every municipality, whole groups on one side.
@@ -176,8 +195,20 @@ def dataset_splits(context: dg.AssetExecutionContext, pipeline: Pipeline, config
 
 @dg.asset(
     deps=[labelled_images, dataset_splits],
-    check_specs=[dg.AssetCheckSpec("no_picture_in_two_prefectures", asset="label_vocabulary")],
-    **sheet(LABEL_VOCABULARY, group="labels", kinds={"pandas"}, code_version="2"),
+    **sheet(
+        LABEL_VOCABULARY,
+        group="labels",
+        kinds={"pandas"},
+        code_version="2",
+        checks=[
+            dg.AssetCheckSpec(
+                "no_picture_in_two_prefectures",
+                asset="label_vocabulary",
+                description="A picture belongs to one prefecture; a warning where it was labelled in two.",
+            ),
+            drift_check("label_vocabulary", CLASSES, "No more than a tenth of the classes are gone since the last run."),
+        ],
+    ),
 )
 def label_vocabulary(context: dg.AssetExecutionContext, pipeline: Pipeline, config: VocabularyConfig) -> Iterator[Outcome]:
     """The classes of the five heads: places with enough training pictures, their counts and loss weights.
@@ -208,7 +239,17 @@ def label_vocabulary(context: dg.AssetExecutionContext, pipeline: Pipeline, conf
         made.preview = write_rows(vocabulary.groupby("task", sort=False).head(3), most=15)
         return made
 
+    before = sum(step.facts().get("classes", {}).values()) or None
     yield step.run(inputs | {"min_images": min_images, "weighting": config.weighting}, build)
+    yield drifted(
+        "label_vocabulary",
+        CLASSES,
+        before=before,
+        after=sum(step.facts()["classes"].values()),
+        most_lost=CLASSES_LOST_SHARE * (before or 0),
+        unit="classes of the five heads",
+        partition=WHOLE,
+    )
     twice = int(step.facts()["in_two_prefectures"])
     yield dg.AssetCheckResult(
         asset_key="label_vocabulary",
@@ -255,7 +296,7 @@ def _names(pipeline: Pipeline, inputs: dict[str, str]) -> dict[str, dict[str, st
     deps=[labelled_images, dataset_splits, street_view_images, PHOTOS],
     **sheet(TRAINING_SHARDS, group="labels", kinds={"webp"}),
 )
-def training_shards(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def training_shards(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """The pictures of one prefecture cut into single views of 448 px at most, in tar shards with an offset index.
 
     From: labelled_images, dataset_splits and the picture archive. Views carry no EXIF, so no place can leak into training; they
@@ -291,4 +332,4 @@ def training_shards(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg
         made.preview = draw_contact_sheet(views, folder, width_px=96, across=8)
         return made
 
-    return step.run(inputs | {"side_px": side_px}, build)
+    yield step.run(inputs | {"side_px": side_px}, build)

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.geo.prefectures import BY_KEY, REGIONS
+from geoloc_pipeline.orchestration.checks import contract_check
 from geoloc_pipeline.orchestration.dumps import bring_dump, latest_dumps
-from geoloc_pipeline.orchestration.extraction import CHECKS, extract_prefectures
-from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, write_tables
+from geoloc_pipeline.orchestration.extraction import ABOUT_LOSSES, CHECKS, extract_prefectures
+from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, spec_of, write_tables
 from geoloc_pipeline.orchestration.partitions import prefectures, region_to_prefectures, regions
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import CENSUS_TOWNS, OSM_LANDMARKS, OSM_ROADS
@@ -103,7 +104,7 @@ def osm_dump(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Materi
 
 
 @dg.asset(partitions_def=prefectures, pool="estat", **sheet(CENSUS_TOWNS, group="osm", kinds={"estat"}, code_version="2"))
-def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """Town blocks (町丁・字等) of one prefecture: the borders that name places.
 
     From: e-Stat, 2020 census, small areas (JGD2011), brought to WGS 84. Takes: seconds; 1 MB to 20 MB to download.
@@ -133,7 +134,7 @@ def census_towns(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Ma
         made.preview = draw_map(areas=towns, colour_by="municipality_code")
         return made
 
-    return step.run({"edition": "A002005212020", "datum": "2011"}, build)
+    yield step.run({"edition": "A002005212020", "datum": "2011"}, build)
 
 
 class ExtractionConfig(dg.Config):
@@ -157,11 +158,14 @@ class ExtractionConfig(dg.Config):
                 "a run asks for. A map that lost more than a fifth is refused and the table in hand stays. "
                 f"Stored as: tables/{contract.name}/<prefecture>.parquet. Takes: 10 s to 5 min per prefecture. Paper §3.1."
             ),
-            **sheet(contract, group="osm", kinds={"duckdb"}, code_version="2"),
+            **spec_of(contract, group="osm", kinds={"duckdb"}, code_version="2"),
         )
         for contract in (OSM_ROADS, OSM_LANDMARKS)
     ],
-    check_specs=[dg.AssetCheckSpec(check, asset=key, blocking=True) for key, check in CHECKS.items()],
+    check_specs=[
+        *(dg.AssetCheckSpec(check, asset=key, blocking=True, description=ABOUT_LOSSES) for key, check in CHECKS.items()),
+        *(contract_check(key) for key in CHECKS),
+    ],
 )
 def osm_map(
     context: dg.AssetExecutionContext, config: ExtractionConfig, pipeline: Pipeline

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from geoloc_pipeline.orchestration.assets.imagery import photo_collections, street_view_images
 from geoloc_pipeline.orchestration.assets.labels import dataset_splits, labelled_images, training_shards
-from geoloc_pipeline.orchestration.assets.training import geolocation_model
+from geoloc_pipeline.orchestration.assets.training import figures_now, geolocation_model
+from geoloc_pipeline.orchestration.checks import NO_TEST_PICTURE
 from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, table_paths, write_tables
 from geoloc_pipeline.orchestration.partitions import prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
@@ -47,7 +48,7 @@ class TokensConfig(dg.Config):
     pool="gpu",
     **sheet(IMAGE_EMBEDDINGS, group="retrieval", kinds={"pytorch"}, code_version=_EMBEDDING_VERSION),
 )
-def image_embeddings(context: dg.AssetExecutionContext, config: TokensConfig, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def image_embeddings(context: dg.AssetExecutionContext, config: TokensConfig, pipeline: Pipeline) -> Iterator[Outcome]:
     """Embeddings of the train and val pictures of one prefecture: every view, and the mean of a panorama's views.
 
     From: training_shards, geolocation_model. Never of test pictures. A killed job goes on where it was; a view that the
@@ -77,7 +78,7 @@ def image_embeddings(context: dg.AssetExecutionContext, config: TokensConfig, pi
         return _write_embedded(step, embedded)
 
     inputs = step.upstream("training_shards", key) | step.upstream("geolocation_model")
-    return step.run(inputs | ({"tokens": "yes"} if config.tokens else {}), build)
+    yield step.run(inputs | ({"tokens": "yes"} if config.tokens else {}), build)
 
 
 def _write_embedded(step: Step, embedded: "Embedded") -> Made:
@@ -119,7 +120,20 @@ class GalleryConfig(dg.Config):
     kinds={"qdrant"},
     owners=OWNERS,
     code_version="3",
-    check_specs=[dg.AssetCheckSpec("every_embedding_is_indexed", asset="qdrant_collection", blocking=True)],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "every_embedding_is_indexed",
+            asset="qdrant_collection",
+            blocking=True,
+            description="The live collection holds as many points as the tables of embeddings have rows.",
+        ),
+        dg.AssetCheckSpec(
+            NO_TEST_PICTURE,
+            asset="qdrant_collection",
+            blocking=True,
+            description="No picture of the test split is in the gallery; with one, nothing is built and nothing swapped.",
+        ),
+    ],
 )
 def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, pipeline: Pipeline) -> Iterator[Outcome]:
     """The live gallery: one point a view, built beside the old one and swapped in after count and canary checks.
@@ -153,7 +167,7 @@ def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, 
             compare=compare,
             progress=step.progress,
         )
-        facts = {"collection": name, "points": wanted, "embeddings": fingerprint_of(inputs)}
+        facts = {"collection": name, "points": wanted, "embeddings": fingerprint_of(inputs), "model": figures_now(pipeline)}
         return Made(files=[], facts=facts, preview=f"`{name}`\n\n{write_rows(_points_by_view(paths))}")
 
     how = {"gallery": location.label, "vectors": "" if config.quantised else "in full", "compare": compare.label}
@@ -166,6 +180,12 @@ def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, 
         check_name="every_embedding_is_indexed",
         passed=found == wanted,
         metadata={"embeddings": wanted, "points": found},
+    )
+    yield dg.AssetCheckResult(
+        asset_key="qdrant_collection",
+        check_name=NO_TEST_PICTURE,
+        passed=True,
+        metadata={"points": found, "of_test_pictures": 0},
     )
 
 

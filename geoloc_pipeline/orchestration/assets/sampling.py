@@ -86,8 +86,7 @@ def _changes_spec(key: str) -> dg.AssetCheckSpec:
 @dg.asset(
     partitions_def=prefectures,
     deps=["osm_roads", census_towns],
-    check_specs=[_changes_spec("road_points")],
-    **sheet(ROAD_POINTS, group="sampling", kinds={"shapely"}, code_version="2"),
+    **sheet(ROAD_POINTS, group="sampling", kinds={"shapely"}, code_version="2", checks=[_changes_spec("road_points")]),
 )
 def road_points(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """Points along the roads of one prefecture, 500 m to 5 km apart, at least one a road, more for longer and larger ones.
@@ -122,8 +121,7 @@ def road_points(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterat
 @dg.asset(
     partitions_def=prefectures,
     deps=["osm_landmarks", census_towns],
-    check_specs=[_changes_spec("landmark_points")],
-    **sheet(LANDMARK_POINTS, group="sampling", kinds={"shapely"}, code_version="2"),
+    **sheet(LANDMARK_POINTS, group="sampling", kinds={"shapely"}, code_version="2", checks=[_changes_spec("landmark_points")]),
 )
 def landmark_points(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[Outcome]:
     """Grid points in the landmarks of one prefecture, at least one a landmark, more in larger ones.
@@ -188,12 +186,17 @@ def _halo(pipeline: Pipeline, artefacts: dict[str, str]) -> "pd.DataFrame | None
 @dg.asset(
     partitions_def=prefectures,
     deps=[road_points, landmark_points, census_towns],
-    check_specs=[
-        _changes_spec("sample_points"),
-        dg.AssetCheckSpec(COVERED, asset="sample_points", description="No road or landmark point is farther than stated."),
-        dg.AssetCheckSpec(APART, asset="sample_points", description="No two sample points are closer than stated."),
-    ],
-    **sheet(SAMPLE_POINTS, group="sampling", kinds={"scikitlearn"}, code_version="2"),
+    **sheet(
+        SAMPLE_POINTS,
+        group="sampling",
+        kinds={"scikitlearn"},
+        code_version="2",
+        checks=[
+            _changes_spec("sample_points"),
+            dg.AssetCheckSpec(COVERED, asset="sample_points", description="No road or landmark point is farther than stated."),
+            dg.AssetCheckSpec(APART, asset="sample_points", description="No two sample points are closer than stated."),
+        ],
+    ),
 )
 def sample_points(context: dg.AssetExecutionContext, pipeline: Pipeline, config: SamplePointsConfig) -> Iterator[Outcome]:
     """Where we want a picture: the centroids of DBSCAN clusters of road and landmark points, wide clusters cut first.

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ from pydantic import Field
 
 from geoloc_pipeline.errors import ModelError
 from geoloc_pipeline.orchestration.assets.labels import label_vocabulary, training_shards
-from geoloc_pipeline.orchestration.io import OWNERS, Made, Step, table_paths
+from geoloc_pipeline.orchestration.checks import FINITE
+from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, table_paths
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.orchestration.running.trainer import Launch, figures, run_trainer
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import Home
+from geoloc_pipeline.storage.receipts import read_receipt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,15 @@ class TrainingRunConfig(dg.Config):
         '["--nnodes=2", "--nproc-per-node=8", "--rdzv-backend=c10d", "--rdzv-endpoint=node1:29500"]',
     )
     python: str = Field(default="", description="interpreter where the trainer runs; empty: this one")
+    accept_worse: bool = Field(
+        default=False, description="let a model go on that is worse than the one of the live gallery by more than 5 points"
+    )
+
+
+NO_WORSE = "is_no_worse_than_the_live_model"
+WORSE_BY_PCT = 5.0
+"""Points of validation accuracy, mean over the heads, that a new model may lose against the one of the live gallery: on few
+pictures three seeds of one training scatter by half of it."""
 
 
 @dg.asset(
@@ -52,10 +63,22 @@ class TrainingRunConfig(dg.Config):
     owners=OWNERS,
     code_version="2",
     pool="gpu",
+    check_specs=[
+        dg.AssetCheckSpec(
+            FINITE, asset="geolocation_model", blocking=True, description="Every weight of the checkpoint is a number."
+        ),
+        dg.AssetCheckSpec(
+            NO_WORSE,
+            asset="geolocation_model",
+            blocking=True,
+            description=(
+                "On validation, the heads are right as often as those of the model whose vectors the live gallery holds, "
+                "within 5 points. A worse one is not embedded and not indexed by the same run; `accept_worse` lets it through."
+            ),
+        ),
+    ],
 )
-def geolocation_model(
-    context: dg.AssetExecutionContext, pipeline: Pipeline, config: TrainingRunConfig
-) -> dg.MaterializeResult[None]:
+def geolocation_model(context: dg.AssetExecutionContext, pipeline: Pipeline, config: TrainingRunConfig) -> Iterator[Outcome]:
     """The trained model: a ViT image encoder, five heads, and the GeoCLIP location encoder that taught it distances.
 
     From: label_vocabulary, training_shards. Trained by `torchrun -m geoloc_pipeline.training`, which reports every
@@ -90,7 +113,37 @@ def geolocation_model(
         run_trainer(context, told_at, launch)
         return _made(home, run)
 
-    return step.run(inputs, build)
+    yield step.run(inputs, build)
+    yield dg.AssetCheckResult(asset_key="geolocation_model", check_name=FINITE, passed=True)
+    yield _beside_the_live(pipeline, accept_worse=config.accept_worse)
+
+
+def figures_now(pipeline: Pipeline) -> dict[str, float]:
+    """Return how often each head of the trained model was right on validation, by name of the fact; shares."""
+    receipt = read_receipt(pipeline.home.receipt("geolocation_model"))
+    facts = receipt.metadata if receipt else {}
+    return {name: float(value) for name, value in facts.items() if name.startswith("val_accuracy_")}
+
+
+def _beside_the_live(pipeline: Pipeline, *, accept_worse: bool) -> dg.AssetCheckResult:
+    """Compare the model with the one whose vectors are live, as the gallery's receipt remembers it."""
+    gallery = read_receipt(pipeline.home.receipt("qdrant_collection"))
+    live, new = (gallery.metadata.get("model", {}) if gallery else {}), figures_now(pipeline)
+    shared = sorted(live.keys() & new.keys())
+    lost_pct = 100 * sum(live[name] - new[name] for name in shared) / max(len(shared), 1)
+    told = {name: {"live": live[name], "new": new[name]} for name in shared}
+    return dg.AssetCheckResult(
+        asset_key="geolocation_model",
+        check_name=NO_WORSE,
+        passed=lost_pct <= WORSE_BY_PCT,
+        severity=dg.AssetCheckSeverity.WARN if accept_worse else dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "lost_points": round(lost_pct, 2),
+            "refused_above": WORSE_BY_PCT,
+            "heads": dg.MetadataValue.json(told),
+            "live": str(gallery.metadata.get("collection", "")) if gallery and shared else "nothing to compare with",
+        },
+    )
 
 
 def _made(home: Home, run: "TrainingRun") -> Made:

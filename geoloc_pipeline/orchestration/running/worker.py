@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 from geoloc_pipeline.errors import GeolocError, HomeError
 from geoloc_pipeline.orchestration.build import build_definitions
 from geoloc_pipeline.orchestration.resources import pipeline_from_environment
-from geoloc_pipeline.storage.atomic import disk_errors, write_text
+from geoloc_pipeline.storage.atomic import disk_errors, try_to_write, write_text
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.lifeline import end_with_ancestor
 
@@ -56,6 +56,8 @@ def open_instance(home: Home) -> dg.DagsterInstance:
 def _records_on_disk(home: Home) -> Iterator[None]:
     """Say of Dagster's own records, too, that the disk is full or not ours to write.
 
+    SQLite tells some of it plainly; "disk I/O error" and "unable to open" may mean many things, so the disk is tried.
+
     Raises:
         HomeError: It is.
         OperationalError: Anything else that the records' database says.
@@ -66,6 +68,7 @@ def _records_on_disk(home: Home) -> Iterator[None]:
         except OperationalError as error:
             reason = str(error.orig)
             if "full" not in reason and "readonly" not in reason:
+                try_to_write(home.dagster())
                 raise
             cure = "free some space or set GEOLOC_HOME to a folder on another disk, then run the same step again"
             raise HomeError(home=home.root, reason=reason, cure=cure) from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from geoloc_pipeline.errors import CollectionError
+from geoloc_pipeline.errors import CollectionError, LeakedPictureError
 from geoloc_pipeline.retrieval.gallery.space import HUB_SAMPLE, Compare, Space, hubness
 from geoloc_pipeline.retrieval.gallery.store import point_number
 
@@ -183,9 +183,7 @@ def _refuse_test_pictures(rows: pd.DataFrame, labels: pd.DataFrame | None) -> No
         return
     tested = sorted(set(rows["image_id"]) & set(labels.index[labels["split"] == "test"]))
     if tested:
-        reason = f"would hold {len(tested)} pictures of the test split, the first of them {tested[0]}"
-        cure = "materialise `image_embeddings` again: its test pictures must stay out of the gallery"
-        raise CollectionError(collection="photos", reason=reason, cure=cure)
+        raise LeakedPictureError(collection="photos", images=tested)
 
 
 def _batches(rows: pd.DataFrame, labels: pd.DataFrame | None) -> Iterator[_Batch]:
@@ -224,7 +222,7 @@ def _fill(
     *,
     progress: Progress | None,
 ) -> None:
-    store.create(name, about=plan.about)
+    store.create(name, about=plan.about, points=plan.points)
     done = 0
     for table in parts():
         for batch in _batches(_chosen(table, points), labels):

@@ -26,7 +26,7 @@ from geoloc_pipeline.retrieval.gallery.store import (
     TOLD,
     Found,
 )
-from geoloc_pipeline.storage.atomic import disk_errors, write_text
+from geoloc_pipeline.storage.atomic import disk_errors, ensure_room, write_text
 from geoloc_pipeline.tables import EMBEDDING_SIZE
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _THRESHOLD_KIB = EXACT_BELOW_POINTS * EMBEDDING_SIZE * 4 // 1024
 _ONE_SEGMENT_KIB = 1 << 40  # one graph is walked once; each further segment would be walked as well
 _VECTORS = engine.EdgeVectorParams(size=EMBEDDING_SIZE, distance=engine.Distance.Cosine)
 _PAYLOADS = engine.Memory.Cached  # read in at once: page by page, a hundred payloads that were never read take 5 ms, not 1
+_POINT_BYTES = 3 * EMBEDDING_SIZE * 4
+"""Disk that a point takes while its collection is built: a segment, the one that takes its place, graph and payload."""
+_EMPTY_BYTES = 32 * 2**20
 _CURE = "remove its folder and materialise `qdrant_collection` again"
 _FULL = ("No space left", "File too large", "quota")
 
@@ -89,9 +92,15 @@ class EdgeStore:
         """Return the names of the collections, sorted; what an attempt that died has left is among them."""
         return sorted(path.name for path in self.folder.glob("photos__*") if path.is_dir())
 
-    def create(self, name: str, *, about: Mapping[str, Any]) -> None:
-        """Begin a collection; what an attempt that died has left of it is removed."""
+    def create(self, name: str, *, about: Mapping[str, Any], points: int = 0) -> None:
+        """Begin a collection; what an attempt that died has left of it is removed.
+
+        Raises:
+            HomeError: The disk has no room for so many points. The engine writes through mapped memory, where a disk that is
+                full ends the whole process.
+        """
         self.remove(name)
+        ensure_room(self.folder, points * _POINT_BYTES + _EMPTY_BYTES)
         with disk_errors(self.folder):
             (self.folder / name).mkdir(parents=True)
         with _EngineFaults(name):

@@ -98,7 +98,7 @@ class ServerStore:
             found = self._client.get_collections().collections
         return sorted(collection.name for collection in found if collection.name.startswith(f"{ALIAS}__"))
 
-    def create(self, name: str, *, about: Mapping[str, Any]) -> None:
+    def create(self, name: str, *, about: Mapping[str, Any], points: int = 0) -> None:  # noqa: ARG002 - its disk is its own
         """Begin a collection, without its index while points come in."""
         self.remove(name)
         int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)

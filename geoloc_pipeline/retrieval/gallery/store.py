@@ -72,8 +72,14 @@ class Store(Protocol):
     def names(self) -> list[str]:
         """Return the names of the collections, sorted; what an attempt that died has left is among them."""
 
-    def create(self, name: str, *, about: Mapping[str, Any]) -> None:
-        """Begin a collection and keep what is to be known about it; what an attempt that died has left of it is removed."""
+    def create(self, name: str, *, about: Mapping[str, Any], points: int = 0) -> None:
+        """Begin a collection and keep what is to be known about it; what an attempt that died has left of it is removed.
+
+        Args:
+            name: Its name.
+            about: What `about` shall return.
+            points: How many will come, as far as known: a disk that is too small for them is told now.
+        """
 
     def add(self, name: str, *, numbers: Sequence[int], vectors: NDArray[np.float32], payloads: Sequence[Any]) -> None:
         """Add points to a collection that was begun."""
