@@ -1,8 +1,10 @@
 """Sensor and schedule: notice new dumps, refresh what is there. Off until somebody switches them on.
 
 https://docs.dagster.io/guides/automate
-Nothing here starts a step that calls a paid or rate-limited service: the sensor downloads dumps (one request for each region's
-`state.txt` when nothing is new); the schedule asks for prefectures that somebody has built before.
+Two ways to follow the map; switch on one of them. The sensor and the schedule are the plain one: the sensor downloads new
+dumps (one request for each region's `state.txt` when nothing is new), the schedule refreshes the prefectures that somebody has
+built before, street view and all. The declarative one (`osm_automation`) follows data versions step by step and ends at the
+sample points: what costs requests to a provider, or a GPU, is started by hand or by the schedule.
 """
 
 import json
@@ -95,3 +97,39 @@ def weekly_osm_refresh(context: dg.ScheduleEvaluationContext, pipeline: Pipeline
     week = context.scheduled_execution_time.date().isoformat()
     for key in built:
         yield dg.RunRequest(run_key=f"{key}-{week}", partition_key=key)
+
+
+COST_FREE = ("osm_dump", "osm_roads", "osm_landmarks", "road_points", "landmark_points", "sample_points")
+"""What the declarative variant makes anew by itself, from Geofabrik's files and this machine's time alone."""
+_CHANGED = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+ON_NEW_DATA = (
+    # Remembered until it is asked for, not until the next run ends: that run may have begun before the change. What changes in
+    # the very tick after a request has come too late for it.
+    _CHANGED.since((dg.AutomationCondition.newly_requested() & ~_CHANGED) | dg.AutomationCondition.initial_evaluation())
+    & ~dg.AutomationCondition.missing()
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("built before, and something that it is made from has other data now")
+"""A run that fails is not asked for again until the data change once more: `daily_watch` names what was left failed."""
+DAILY = dg.AutomationCondition.on_cron("0 6 * * *", "Asia/Tokyo")
+"""When Geofabrik is asked which dumps are the latest: it publishes once a day."""
+
+
+def with_automation(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Return the spec with its condition for the declarative variant, or as it is."""
+    key = spec.key.to_user_string()
+    condition = DAILY if key == "geofabrik_extracts" else ON_NEW_DATA if key in COST_FREE else None
+    return spec if condition is None else spec.replace_attributes(automation_condition=condition)
+
+
+osm_automation = dg.AutomationConditionSensorDefinition(
+    "osm_automation",
+    target=dg.AssetSelection.assets("geofabrik_extracts", *COST_FREE),
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description=(
+        "The declarative way to follow the map, instead of osm_dump_updates: asks Geofabrik once a day, then brings what was "
+        "built before up to date, step by step, as far as the sample points. Fetches no pictures, trains nothing."
+    ),
+)

@@ -7,7 +7,7 @@ Does not belong here: implementations.
 import dagster as dg
 
 from geoloc_pipeline.orchestration.assets import evaluation, imagery, labels, osm, retrieval, sampling, training
-from geoloc_pipeline.orchestration.automation import osm_dump_updates, weekly_osm_refresh
+from geoloc_pipeline.orchestration.automation import osm_automation, osm_dump_updates, weekly_osm_refresh, with_automation
 from geoloc_pipeline.orchestration.jobs import JOBS
 from geoloc_pipeline.orchestration.resources import Pipeline, pipeline_from_environment
 from geoloc_pipeline.orchestration.watching import daily_watch, failed_partitions_job, with_freshness
@@ -22,15 +22,15 @@ def build_definitions(pipeline: Pipeline | None = None) -> dg.Definitions:
         pipeline: Where everything is; from the environment when absent.
 
     Returns:
-        All assets, jobs, the sensor, the schedules and their resources.
+        All assets, jobs, sensors, schedules and their resources.
     """
     loaded = [each for each in dg.load_assets_from_modules(list(ASSET_MODULES)) if isinstance(each, dg.AssetsDefinition)]
-    assets = dg.map_asset_specs(with_freshness, loaded)
+    assets = dg.map_asset_specs(lambda spec: with_automation(with_freshness(spec)), loaded)
     watch = failed_partitions_job(assets)
     return dg.Definitions(
         assets=assets,
         jobs=[*JOBS, watch],
-        sensors=[osm_dump_updates],
+        sensors=[osm_dump_updates, osm_automation],
         schedules=[weekly_osm_refresh, daily_watch(watch)],
         resources={"pipeline": pipeline or pipeline_from_environment()},
     )

@@ -10,8 +10,12 @@ from random import Random
 import dagster as dg
 import osmium
 import pytest
+from dagster._core.definitions.data_version import StaleStatus
+from dagster._utils.test.data_versions import get_stale_status_resolver
 
 from geoloc_pipeline.errors import MissingInputError
+from geoloc_pipeline.geo.prefectures import REGIONS as ALL_REGIONS
+from geoloc_pipeline.orchestration.assets import osm
 from geoloc_pipeline.orchestration.automation import osm_dump_updates, weekly_osm_refresh
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.orchestration.world import World, choose_world
@@ -123,3 +127,37 @@ def test_the_schedule_refreshes_what_was_built_before(pipeline: Pipeline) -> Non
     assert isinstance(tick()[0], dg.SkipReason)  # its region has no dump
     built(pipeline, "osm_dump", "kyushu")
     assert [(request.partition_key, request.run_key) for request in tick()] == [("47_okinawa", "47_okinawa-2026-11-22")]
+
+
+def test_a_new_map_makes_the_dump_of_its_own_region_stale_and_no_other(tmp_path: Path) -> None:
+    files = {region: tmp_path / f"{region}.osm.pbf" for region in ALL_REGIONS}
+    for path in files.values():
+        publish(path, 0)
+    told = " ".join(f"{region}={path}" for region, path in files.items())
+    pipeline = Pipeline(home_dir=str(tmp_path / "home"), profile="japan", osm_dumps=told)
+    assets = [osm.observe_extracts, osm.osm_dump]
+    job = dg.Definitions(assets=assets, resources={"pipeline": pipeline}).resolve_implicit_global_asset_job_def()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def observe() -> dict[str, str]:
+            job.execute_in_process(instance=instance, asset_selection=[osm.EXTRACTS.key])
+            records = instance.fetch_observations(osm.EXTRACTS.key, limit=len(ALL_REGIONS)).records
+            return {str(record.partition_key): record.asset_observation.tags["dagster/data_version"] for record in records}
+
+        def stale() -> set[str]:
+            resolver = get_stale_status_resolver(instance, assets)
+            key = dg.AssetKey("osm_dump")
+            return {region for region in REGIONS if resolver.get_status(key, region) is StaleStatus.STALE}
+
+        first = observe()
+        assert {region: version.rpartition("-")[2] for region, version in first.items()} == dict.fromkeys(ALL_REGIONS, "4860")
+        for region in REGIONS:
+            job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("osm_dump")], partition_key=region)
+        assert stale() == set()
+        publish(files["kyushu"], 1)
+        second = observe()
+        assert {region for region in ALL_REGIONS if first[region] != second[region]} == {"kyushu"}
+        assert stale() == {"kyushu"}
+        job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("osm_dump")], partition_key="kyushu")
+        assert stale() == set()

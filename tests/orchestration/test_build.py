@@ -12,7 +12,7 @@ from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import CONTRACTS
 
 GRAPH = {
-    "geofabrik_extracts": ("osm", None, []),
+    "geofabrik_extracts": ("osm", 8, []),
     "osm_dump": ("osm", 8, ["geofabrik_extracts"]),
     "census_towns": ("osm", 47, []),
     "osm_roads": ("osm", 47, ["census_towns", "osm_dump"]),

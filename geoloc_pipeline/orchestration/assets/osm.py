@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -18,44 +19,38 @@ from geoloc_pipeline.tables import CENSUS_TOWNS, OSM_LANDMARKS, OSM_ROADS
 
 EXTRACTS = dg.AssetSpec(
     "geofabrik_extracts",
+    partitions_def=regions,
+    skippable=True,  # what is told is told region by region
     group_name="osm",
     kinds={"openstreetmap"},
     owners=OWNERS,
     description=(
         "The 8 regional extracts of Japan as Geofabrik publishes them, or what GEOLOC_OSM_DUMPS names instead. Observed, not "
-        "downloaded: its data version changes when a region has a new map. From: download.geofabrik.de. Cadence: daily. "
-        "Licence: ODbL 1.0."
+        "downloaded: all regions at once, each with a data version of its own (md5 and sequence), so that a new map makes "
+        "the dump of its region stale and no other. From: download.geofabrik.de. Cadence: daily. Licence: ODbL 1.0."
     ),
     metadata={"dagster/uri": "https://download.geofabrik.de/asia/japan.html"},
 )
 
 
-@dg.multi_observable_source_asset(specs=[EXTRACTS])
+@dg.multi_observable_source_asset(specs=[EXTRACTS], can_subset=True)
 def observe_extracts(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[dg.ObserveResult]:
     """Ask Geofabrik (or look at a local file) which dumps are the latest."""
-    from geoloc_pipeline.storage.receipts import fingerprint_of, write_receipt
+    from geoloc_pipeline.storage.receipts import write_receipt
 
     versions = latest_dumps(pipeline, REGIONS)
     context.log.info("%d of %d regions are published", len(versions), len(REGIONS))
     seen = {region: version.sequence for region, version in versions.items()}
     write_receipt(pipeline.home.receipt("geofabrik_extracts"), inputs=seen, files=[], root=pipeline.home.root)
-    yield dg.ObserveResult(
-        asset_key=EXTRACTS.key,
-        data_version=dg.DataVersion(fingerprint_of({region: version.md5 for region, version in versions.items()})[:16]),
-        metadata={
-            "regions": len(versions),
-            "versions": dg.MetadataValue.json(
-                {
-                    region: {
-                        "sequence": version.sequence,
-                        "timestamp": version.timestamp.astimezone(UTC).isoformat(),
-                        "md5": version.md5,
-                    }
-                    for region, version in versions.items()
-                }
-            ),
-        },
-    )
+    for region, version in versions.items():
+        told: dict[str, Any] = {
+            "sequence": version.sequence,
+            "timestamp": dg.MetadataValue.timestamp(version.timestamp.astimezone(UTC)),
+            "md5": version.md5,
+        }
+        data_version = {"dagster/data_version": f"{version.md5}-{version.sequence}"}
+        context.log_event(dg.AssetObservation(EXTRACTS.key, partition=region, metadata=told, tags=data_version))
+    yield from ()  # a result of the whole would have one data version for all regions
 
 
 @dg.asset(
