@@ -17,6 +17,7 @@ import dagster as dg
 from geoloc_pipeline.errors import GeolocError, MissingInputError
 from geoloc_pipeline.orchestration.artefacts import find_artefact, is_name
 from geoloc_pipeline.orchestration.checks import contract_check, contract_kept, contract_key, tell_failure
+from geoloc_pipeline.orchestration.limits import trying_again
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import WHOLE
@@ -127,6 +128,7 @@ class Step:
 
         Raises:
             MissingInputError: As `check`.
+            RetryRequested: A service did not answer; see `limits`.
             GeolocError: What `build` raises; the check that it belongs to is told as failed.
         """
         done = self.current(inputs)
@@ -140,7 +142,8 @@ class Step:
         self.progress.tell(0)
         path.unlink(missing_ok=True)  # from here on the artefact is in the making
         try:
-            made = build()
+            with trying_again(self.context):
+                made = build()
         except GeolocError as error:
             tell_failure(self.context, self.key, error)
             raise

@@ -1,6 +1,5 @@
 """Group `imagery`: pictures at the sample points, and photos that exist already."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,13 @@ from pydantic import Field
 from geoloc_pipeline.orchestration.assets.sampling import sample_points
 from geoloc_pipeline.orchestration.checks import contract_check, drift_check, drifted
 from geoloc_pipeline.orchestration.io import Made, Outcome, Step, sheet, spec_of, write_tables
+from geoloc_pipeline.orchestration.limits import collection_estimate, requests_left
 from geoloc_pipeline.orchestration.partitions import photo_sets, prefectures
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import PHOTO_COLLECTIONS, REJECTED, SAMPLE_POINTS, STREET_VIEW_IMAGES
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from geoloc_pipeline.imagery.collect import Collected, CollectSettings
+    from geoloc_pipeline.imagery.collect import Collected
 
 
 COVERAGE, COVERED_PCT = "coverage_is_not_lost", "points_with_a_picture_pct"
@@ -86,13 +84,15 @@ def street_view_images(context: dg.AssetExecutionContext, config: StreetViewConf
     inputs = step.upstream("sample_points", key) | settings.decisive | {"sources": sources, "forgotten": forgotten.fingerprint}
     if config.dry_run:
         step.check(inputs)
-        told = _told(pipeline, read_table(SAMPLE_POINTS, home.table("sample_points", key)), folder, settings, kept)
-        context.log.info("%s", told)
+        points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
+        told = collection_estimate(pipeline, points, folder, settings=settings, kept=kept)
+        context.log.info("dry run, nothing was asked: %s", told)
         return
-    before = step.facts().get(COVERED_PCT)
+    before, left = step.facts().get(COVERED_PCT), dict[str, int]()
 
     def build() -> Made:
         points = read_table(SAMPLE_POINTS, home.table("sample_points", key))
+        context.log.info("%s", collection_estimate(pipeline, points, folder, settings=settings, kept=kept))
         collected = collect_street_view(
             points,
             pipeline.street_view,
@@ -102,6 +102,7 @@ def street_view_images(context: dg.AssetExecutionContext, config: StreetViewConf
             progress=step.progress,
             coverage_folders=kept,
         )
+        left.update(requests_left(pipeline))
         images = collected.images
         tables = {STREET_VIEW_IMAGES: images, REJECTED: collected.rejected}
         made = write_tables(step, tables, **_figures(collected, len(points)))
@@ -109,7 +110,8 @@ def street_view_images(context: dg.AssetExecutionContext, config: StreetViewConf
         made.preview = draw_pictures(images, folder, points)
         return made
 
-    yield step.run(inputs, build)
+    result = step.run(inputs, build)
+    yield result._replace(metadata={**(result.metadata or {}), **({"requests_left_today": left} if left else {})})
     yield drifted(
         "street_view_images",
         COVERAGE,
@@ -132,25 +134,6 @@ def _figures(collected: "Collected", n_points: int) -> dict[str, Any]:
         "panoramas": int((images["views"] == "NESW").sum()),
         "by_provider": collected.by_provider.to_dict("records"),
     }
-
-
-def _told(pipeline: Pipeline, points: "pd.DataFrame", folder: Path, settings: "CollectSettings", kept: dict[str, Path]) -> str:
-    """Return what a collection would ask of each provider, in sentences."""
-    from geoloc_pipeline.imagery.dry_run import would_ask
-
-    async def ask() -> "pd.DataFrame":
-        async with pipeline.street_view() as providers:
-            return would_ask(points, providers, folder, settings=settings, coverage_folders=kept)
-
-    lines = [f"dry run: {len(points):,} points; nothing was asked"]
-    for row in asyncio.run(ask()).itertuples():
-        most = "" if row.is_exact else "about "
-        left = "" if row.left_today is None else f"; {row.left_today:,} requests are left today"
-        lines.append(
-            f"{row.source}: {row.points:,} points to settle, {row.areas:,} areas of coverage to ask for, "
-            f"{most}{row.pictures:,} pictures, {most}{row.requests:,} requests{left}"
-        )
-    return "\n".join(lines)
 
 
 @dg.asset(partitions_def=photo_sets, **sheet(PHOTO_COLLECTIONS, group="imagery", kinds={"webp"}, code_version="3"))

@@ -13,6 +13,7 @@ from geoloc_pipeline.orchestration.checks import contract_check
 from geoloc_pipeline.orchestration.dumps import bring_dump, latest_dumps
 from geoloc_pipeline.orchestration.extraction import ABOUT_LOSSES, CHECKS, extract_prefectures
 from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet, spec_of, write_tables
+from geoloc_pipeline.orchestration.limits import trying_again
 from geoloc_pipeline.orchestration.partitions import prefectures, region_to_prefectures, regions
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.tables import CENSUS_TOWNS, OSM_LANDMARKS, OSM_ROADS
@@ -38,7 +39,8 @@ def observe_extracts(context: dg.AssetExecutionContext, pipeline: Pipeline) -> I
     """Ask Geofabrik (or look at a local file) which dumps are the latest."""
     from geoloc_pipeline.storage.receipts import write_receipt
 
-    versions = latest_dumps(pipeline, REGIONS)
+    with trying_again(context):
+        versions = latest_dumps(pipeline, REGIONS)
     context.log.info("%d of %d regions are published", len(versions), len(REGIONS))
     seen = {region: version.sequence for region, version in versions.items()}
     write_receipt(pipeline.home.receipt("geofabrik_extracts"), inputs=seen, files=[], root=pipeline.home.root)
@@ -76,7 +78,8 @@ def osm_dump(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.Materi
 
     region = context.partition_key
     step = Step(context, pipeline, "osm_dump", region)
-    latest = latest_dumps(pipeline, [region]).get(region)
+    with trying_again(context):
+        latest = latest_dumps(pipeline, [region]).get(region)
     if latest is None:
         raise SettingError(
             setting="region", value=region, cure="Geofabrik publishes no dump of it now: choose another, or wait"

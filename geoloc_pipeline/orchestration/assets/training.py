@@ -15,6 +15,7 @@ from geoloc_pipeline.errors import ModelError
 from geoloc_pipeline.orchestration.assets.labels import label_vocabulary, training_shards
 from geoloc_pipeline.orchestration.checks import FINITE
 from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, table_paths
+from geoloc_pipeline.orchestration.limits import training_estimate
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.orchestration.running.trainer import Launch, figures, run_trainer
 from geoloc_pipeline.storage.atomic import write_text
@@ -109,6 +110,7 @@ def geolocation_model(context: dg.AssetExecutionContext, pipeline: Pipeline, con
         }
         write_text(told_at, json.dumps(told, indent=1))
         run = read_run(told_at, backbone_weights=os.environ.get("GEOLOC_BACKBONE_WEIGHTS", ""))  # tells mistakes at once
+        context.log.info("%s", training_estimate(run, read_history(home.training_metrics())))
         launch = Launch(processes, prefix=tuple(config.launch), torchrun=tuple(config.torchrun), python=config.python)
         run_trainer(context, told_at, launch)
         return _made(home, run)
