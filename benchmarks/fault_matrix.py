@@ -75,7 +75,7 @@ class Matrix:
     """
 
     def __init__(self, folder: Path, *, density: float, seed: int = 0) -> None:
-        self._dice, self._log, self._stack = random.Random(seed), folder / "runs.log", ExitStack()
+        self._dice, self.log, self._stack = random.Random(seed), folder / "runs.log", ExitStack()
         self.disk = self._stack.enter_context(Disk(folder / "disk"))
         self.home = Home.at(self.disk.path / "home")
         self._folder, self._density = folder, density
@@ -90,7 +90,7 @@ class Matrix:
 
     def _grow(self) -> Album:
         def do(run: Run) -> None:
-            ending = Going(self.home, run, self._log).wait()
+            ending = Going(self.home, run, self.log).wait()
             if ending.kind != "done":
                 raise RuntimeError(f"undisturbed, {name_of(run)} ended so: {ending}")
             self.seconds[run] = ending.seconds
@@ -105,32 +105,35 @@ class Matrix:
         after = Ending("done", "", 0.0)
         for each in [*self._makers(run, fault, told), run]:
             if after.kind == "done":
-                after = Going(self.home, each, self._log).wait()
+                after = Going(self.home, each, self.log).wait()
+        return Cell(run, fault, told, disturbed, after, self.differences(run))
+
+    def differences(self, run: Run) -> tuple[str, ...]:
+        """Return the names of what stands otherwise than after an undisturbed run."""
         found: dict[str, str] = aside(lambda: left_by(self.home, run))
         wanted = self.album.left[run]
-        other = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-        return Cell(run, fault, told, disturbed, after, tuple(other))
+        return tuple(sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)))
 
     def _strike(self, run: Run, fault: str) -> tuple[str, Ending]:
         if fault == "killed":
             moment_s = self._dice.uniform(0.0, 1.05 * self.seconds[run])
-            going = Going(self.home, run, self._log)
+            going = Going(self.home, run, self.log)
             time.sleep(moment_s)
             going.kill()
             return f"after {moment_s:.2f} of {self.seconds[run]:.2f} s", going.wait()
         if fault == "full disk":
             spare = int(self._dice.choice((0, 1, 1)) * 2 ** self._dice.uniform(10, 23))
             with self.disk.full(spare_bytes=spare):
-                return f"{spare:,} bytes left", Going(self.home, run, self._log).wait()
+                return f"{spare:,} bytes left", Going(self.home, run, self.log).wait()
         if fault == "read-only home":
             with self.disk.read_only():
-                return "from the start", Going(self.home, run, self._log).wait()
+                return "from the start", Going(self.home, run, self.log).wait()
         if fault == "two at once":
-            going = [Going(self.home, run, self._log) for _ in range(2)]
+            going = [Going(self.home, run, self.log) for _ in range(2)]
             return "from the start", max((each.wait() for each in going), key=lambda ending: ending.kind != "done")
         path = self._dice.choice(list(self._made_from(run, is_hashed=fault == "changed upstream")))
         mend = damaged(path, {"lost upstream": "lost", "cut upstream": "cut", "changed upstream": "flipped"}[fault])
-        ending = Going(self.home, run, self._log).wait()
+        ending = Going(self.home, run, self.log).wait()
         if path.is_relative_to(self.home.world()):
             mend()
         return str(path.relative_to(self.home.root)), ending
