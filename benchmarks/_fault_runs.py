@@ -81,8 +81,11 @@ class Disk:
     @contextmanager
     def read_only(self) -> Iterator[None]:
         """Let nobody write, for a while."""
-        if not self._mount("-o", "remount,ro"):
-            raise OSError(f"{self.path} cannot be made read-only")
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not self._mount("-o", "remount,ro"):  # somebody still has a file open for writing: a trainer that was orphaned
+            if time.monotonic() > deadline_s:
+                raise OSError(f"{self.path} cannot be made read-only")
+            time.sleep(0.5)
         try:
             yield
         finally:

@@ -11,7 +11,9 @@ members are left out; doubled nodes and shapes that cross themselves are cleaned
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,7 @@ from geoloc_pipeline.osm.names import spoken_names
 from geoloc_pipeline.osm.roads import road_identity
 from geoloc_pipeline.osm.spatial import ensure_spatial
 from geoloc_pipeline.osm.tags import LATIN_NAME_TAGS, NAME_TAGS, ROAD_CLASSES, tags_filter
-from geoloc_pipeline.storage.atomic import disk_errors
+from geoloc_pipeline.storage.atomic import disk_errors, is_alive
 from geoloc_pipeline.tables import OSM_LANDMARKS, OSM_ROADS, as_table, empty_table
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def extract_maps(
     Args:
         dump: A whole `.osm.pbf`.
         towns: `tables.CENSUS_TOWNS` by JIS X 0401 code (two digits, part of `road_id`); only that prefecture's rows count.
-        scratch: A folder of this extraction's own; emptied before and removed afterwards.
+        scratch: A folder for extractions of these areas; each process has one of its own in it, removed afterwards.
         memory_limit_bytes: DuckDB's cap; beyond it QuackOSM spills to `scratch`.
         progress: Told of the steps.
 
@@ -117,7 +119,7 @@ def extract_maps(
     check_dump(dump)
     areas = {code: extraction_area(towns[code], prefecture_code=code) for code in sorted(towns)}
     _tell(progress, 0, areas)
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch = _own_scratch(scratch)
     try:
         with disk_errors(scratch):
             scratch.mkdir(parents=True)
@@ -128,7 +130,23 @@ def extract_maps(
             yield code, _road_table(features, code), _landmark_table(features)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            scratch.parent.rmdir()  # unless somebody else works beside
     _tell(progress, len(areas) + 1, areas)
+
+
+def _own_scratch(scratch: Path) -> Path:
+    """Return a folder of this process' own, and remove those of processes that are gone.
+
+    QuackOSM works in processes of its own. They outlive one that is killed for a while, and two runs may extract the same
+    prefecture at the same moment: nobody may write into, or remove, what another one works with.
+    """
+    for left in scratch.glob("*"):
+        if not (left.name.isdigit() and is_alive(int(left.name))):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    own = scratch / str(os.getpid())
+    shutil.rmtree(own, ignore_errors=True)
+    return own
 
 
 def extraction_area(towns: gpd.GeoDataFrame, *, prefecture_code: str, halo_m: float = HALO_M) -> shapely.Geometry:
