@@ -11,6 +11,7 @@ members are left out; doubled nodes and shapes that cross themselves are cleaned
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 from contextlib import suppress
@@ -32,10 +33,12 @@ from geoloc_pipeline.osm.roads import road_identity
 from geoloc_pipeline.osm.spatial import ensure_spatial
 from geoloc_pipeline.osm.tags import LATIN_NAME_TAGS, NAME_TAGS, ROAD_CLASSES, tags_filter
 from geoloc_pipeline.storage.atomic import disk_errors, is_alive
+from geoloc_pipeline.storage.lifeline import end_group, lead_group
 from geoloc_pipeline.tables import OSM_LANDMARKS, OSM_ROADS, as_table, empty_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from multiprocessing.connection import Connection
 
     from geoloc_pipeline.storage.progress import Progress
 
@@ -44,6 +47,7 @@ HALO_M = 1_000.0
 MEMORY_LIMIT_BYTES = 3_000_000_000
 _COARSE_M = 100.0  # the outline may be this wrong, outwards only: far fewer corners, a far faster filter
 _SLACK_DEG = 1e-6  # QuackOSM compares places before it rounds them to 1e-7 degrees; the cut afterwards is the exact one
+_RESULT = "features.parquet"
 _NAMES = (*NAME_TAGS, *LATIN_NAME_TAGS)
 
 
@@ -174,30 +178,65 @@ def extraction_area(towns: gpd.GeoDataFrame, *, prefecture_code: str, halo_m: fl
 
 
 def _run_quackosm(dump: Path, area: shapely.Geometry, scratch: Path, memory_limit_bytes: int) -> Path:
+    """Let QuackOSM work in a process group of its own, which ends with this process, however that ends.
+
+    QuackOSM starts processes that would serve nobody for ever after a `kill -9`, and keep the disk busy.
+
+    Raises:
+        HomeError: The disk is full.
+        BadSourceFileError: QuackOSM cannot read the dump, or died over it.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    told = (theirs, os.getpid(), dump, shapely.to_wkb(area), scratch, memory_limit_bytes)
+    process = context.Process(target=_convert, args=told, name="quackosm")
+    process.start()
+    theirs.close()
+    try:
+        error = ours.recv()
+    except EOFError:
+        process.join()
+        reason = f"QuackOSM died over it (exit status {process.exitcode})"
+        cure = "give the step more memory, and see its log; if that says nothing, materialise the asset `osm_dump` again"
+        raise BadSourceFileError(path=dump, reason=reason, cure=cure) from None
+    finally:
+        end_group(process.pid)
+        process.kill()
+        process.join()
+        ours.close()
+    if "No space left" in error:
+        cure = "free some space (ten times the dump is enough), then run the same step again"
+        raise HomeError(home=scratch, reason=error, cure=cure)
+    if error:
+        cure = "it is damaged: remove it and materialise the asset `osm_dump` again"
+        raise BadSourceFileError(path=dump, reason=f"QuackOSM cannot read it ({error})", cure=cure)
+    return scratch / _RESULT
+
+
+def _convert(told: Connection, ancestor: int, dump: Path, area: bytes, scratch: Path, memory_limit_bytes: int) -> None:
+    """Convert a dump and tell the error, or nothing; runs in the process of its own."""
+    lead_group(ancestor)
     import quackosm  # seconds to import: only when there is something to extract
 
+    error = ""
     try:
-        path = quackosm.convert_pbf_to_parquet(
+        quackosm.convert_pbf_to_parquet(
             dump,
             tags_filter=tags_filter(),
-            geometry_filter=area,
+            geometry_filter=shapely.from_wkb(area),
             keep_all_tags=True,
             explode_tags=False,
             ignore_metadata_tags=False,  # `area` counts as one, and tells a square from a ring
-            result_file_path=scratch / "features.parquet",
+            result_file_path=scratch / _RESULT,
             working_directory=scratch / "quackosm",
             ignore_cache=True,
             sort_result=False,
             verbosity_mode="silent",
             duckdb_conn_kwargs={"config_kwargs": {"memory_limit": f"{memory_limit_bytes // 1_000_000}MB"}},
         )
-    except duckdb.Error as error:  # its reader of PBF raises the base class itself
-        if "No space left" in str(error):
-            cure = "free some space (ten times the dump is enough), then run the same step again"
-            raise HomeError(home=scratch, reason=str(error), cure=cure) from error
-        cure = "it is damaged: remove it and materialise the asset `osm_dump` again"
-        raise BadSourceFileError(path=dump, reason=f"QuackOSM cannot read it ({error})", cure=cure) from error
-    return Path(path)
+    except (duckdb.Error, OSError) as fault:  # its reader of PBF raises the base class itself
+        error = str(fault) or type(fault).__name__
+    told.send(error)
 
 
 def _named(features: pd.DataFrame, *keys: str) -> pd.DataFrame:

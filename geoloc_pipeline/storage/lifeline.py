@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -66,6 +67,31 @@ def end_with_ancestor() -> None:
     told = os.environ.get(ANCESTOR_VARIABLE, "")
     if told.isdigit():
         threading.Thread(target=_watch, args=(int(told),), daemon=True, name="lifeline").start()
+
+
+def lead_group(ancestor: int) -> None:
+    """Make this process the leader of a group of its own, and end the whole group as soon as another process is gone.
+
+    For work that is handed to a library which starts processes of its own: nobody else would end those.
+
+    Args:
+        ancestor: Process id of whoever wants the work.
+    """
+    os.setsid()
+    threading.Thread(target=_watch_for_group, args=(ancestor,), daemon=True, name="lifeline").start()
+
+
+def end_group(leader: int | None) -> None:
+    """End a group, whatever its processes do; nothing where it is gone, or its leader does not lead it yet."""
+    if leader is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+
+
+def _watch_for_group(ancestor: int) -> None:
+    while is_alive(ancestor):
+        time.sleep(POLL_S)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _watch(pid: int) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+
+import psutil
 import pyproj
 import pytest
 import shapely
@@ -167,3 +173,35 @@ def test_a_dump_with_damaged_content_is_refused_with_a_cure(dump, towns, tmp_pat
     with pytest.raises(BadSourceFileError, match=r"damaged.osm.pbf"):
         extract_map(path, towns, prefecture_code="35", scratch=tmp_path / "scratch")
     assert not (tmp_path / "scratch").exists()
+
+
+def test_a_killed_extraction_leaves_no_process_behind(dump, towns, tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom geoloc_pipeline.osm.extract import _run_quackosm\nimport shapely\n"
+        "if __name__ == '__main__':\n"
+        "    Path(sys.argv[2]).mkdir()\n"
+        "    _run_quackosm(Path(sys.argv[1]), shapely.box(122, 20, 154, 46), Path(sys.argv[2]), 10**9)\n"
+    )
+    script, mark = tmp_path / "extract_it.py", tmp_path / "scratch"
+    script.write_text(code)
+
+    def at_work():
+        """Processes that work in the scratch folder, or were started by one that does."""
+        found = []
+        for process in psutil.process_iter(["pid", "environ"]):
+            if (process.info["environ"] or {}).get("GEOLOC_TEST_MARK") == str(mark):
+                found.append(process)
+        return found
+
+    environment = os.environ | {"GEOLOC_TEST_MARK": str(mark)}
+    extraction = subprocess.Popen([sys.executable, script, dump, mark], env=environment, stderr=subprocess.DEVNULL)
+    deadline_s = time.monotonic() + 60
+    while len(at_work()) < 4 and extraction.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.05)  # itself, its tracker, QuackOSM's process, and one that QuackOSM started
+    assert extraction.poll() is None
+    extraction.kill()
+    extraction.wait()
+    deadline_s = time.monotonic() + 20
+    while at_work() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert at_work() == []
