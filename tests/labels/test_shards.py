@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 
@@ -52,6 +53,7 @@ def archive(tmp_path, images_of):
         views=[views for _, views in pixels.values()],
         offset=[member.offset for member in members],
         size_bytes=[member.size_bytes for member in members],
+        sha256=[hashlib.sha256(data).hexdigest() for data, _ in pixels.values()],
     )
     return manifest, tmp_path / "archive"
 
@@ -142,6 +144,17 @@ def test_a_damaged_archive_leaves_no_half_shard(archive, labelled, splits, tmp_p
     manifest["offset"] += 100
     with pytest.raises(ImageError):
         write_training_shards(labelled, splits, [(manifest, folder)], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_picture_whose_bytes_are_not_those_that_were_archived_is_told(archive, labelled, splits, tmp_path):
+    manifest, folder = archive
+    member = manifest.set_index("image_id").loc["b"]
+    data = bytearray((folder / member["shard"]).read_bytes())
+    data[member["offset"] + member["size_bytes"] - 1] ^= 1  # a decoder would not notice the last byte
+    (folder / member["shard"]).write_bytes(bytes(data))
+    with pytest.raises(ImageError, match=r"b: its bytes in .*another SHA-256"):
+        write_training_shards(labelled, splits, [archive], tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
