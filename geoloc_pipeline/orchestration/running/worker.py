@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from geoloc_pipeline.errors import GeolocError, HomeError
 from geoloc_pipeline.orchestration.build import build_definitions
+from geoloc_pipeline.orchestration.records import opened_alone
 from geoloc_pipeline.orchestration.resources import pipeline_from_environment
 from geoloc_pipeline.storage.atomic import disk_errors, try_to_write, write_text
 from geoloc_pipeline.storage.layout import Home
@@ -49,7 +50,8 @@ def open_instance(home: Home) -> dg.DagsterInstance:
         settings = folder / "dagster.yaml"
         if not settings.is_file():
             write_text(settings, DAGSTER_YAML)
-        return dg.DagsterInstance.from_config(str(folder))
+        with opened_alone(folder):
+            return dg.DagsterInstance.from_config(str(folder))
 
 
 @contextmanager
