@@ -73,13 +73,13 @@ def write_settings(folder: Path, *, concurrent_runs: int, quick: bool = False) -
     Args:
         folder: Made where it is not there.
         concurrent_runs: Most runs at once.
-        quick: Look at the queue every second instead of every five.
+        quick: Look at the queue every second instead of every other.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = (ROOT / "dagster.yaml").read_text(encoding="utf-8").replace("data/dagster", str(folder / "records"))
     text = re.sub(r"max_concurrent_runs: \d+", f"max_concurrent_runs: {concurrent_runs}", text)
     if quick:
-        text += "run_queue: {dequeue_interval_seconds: 1}\n"
+        text = re.sub(r"dequeue_interval_seconds: \d+", "dequeue_interval_seconds: 1", text)
     (folder / "dagster.yaml").write_text(text, encoding="utf-8")
 
 
