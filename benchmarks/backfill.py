@@ -314,7 +314,7 @@ def main() -> None:
         rows.append(one_by_one(other, folder / "others", keys[: told.one_by_one], of=len(keys)))
         images = [len(read_table(STREET_VIEW_IMAGES, home.table("street_view_images", key))) for key in keys]
     print(f"{len(keys)} prefectures of {told.roads} ways, {LANDMARKS} landmarks and {min(images)} to {max(images)} pictures")
-    heads = ("", "prefectures", "runs", "at once", "s", "runs failed", "CPU s a run", "s a run", "cores busy with")
+    heads = ("", "prefectures", "at once", "s", "runs failed", "CPU s a run", "s a run", "cores busy with")
     print(table(heads, [row.told() for row in rows]))
     more = [
         ("loading the code location, CPU s", f"{load_s:.1f}", "< 3"),

@@ -249,7 +249,7 @@ def _spare_imports() -> None:
     the imports were nine tenths of the CPU time.
     """
     of_method = multiprocessing.get_context
-    multiprocessing.get_context = lambda method=None: of_method("forkserver" if method == "spawn" else method)
+    multiprocessing.get_context = lambda method=None: of_method("forkserver" if method == "spawn" else method)  # type: ignore[assignment]
     multiprocessing.set_start_method("forkserver", force=True)
     multiprocessing.set_forkserver_preload(["quackosm"])
 
