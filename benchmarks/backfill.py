@@ -134,12 +134,13 @@ def watched(server: Server) -> Iterator[Watch]:
 
 
 def _look_at(process: psutil.Process, watch: Watch) -> None:
-    """Note what a process and those below it have used: a code server spawns one process for each run."""
+    """Note what a process and those below it have used: a code server has one process that forks another for each run."""
     try:
-        times, is_code_server = process.cpu_times(), "grpc" in process.cmdline()
+        times = process.cpu_times()
+        forks_runs = any("multiprocessing.forkserver" in word for word in process.cmdline())
         watch.servers_s[process.pid] = times.user + times.system
         for child in process.children():
-            if is_code_server and any("spawn_main" in word for word in child.cmdline()):
+            if forks_runs:
                 times = child.cpu_times()
                 watch.runs_s[child.pid] = times.user + times.system + times.children_user + times.children_system
             else:

@@ -6,7 +6,7 @@ Does not belong here: implementations.
 
 import dagster as dg
 
-from geoloc_pipeline.orchestration import pool_waiting
+from geoloc_pipeline.orchestration import dagster_mends
 from geoloc_pipeline.orchestration.assets import evaluation, imagery, labels, osm, retrieval, sampling, training
 from geoloc_pipeline.orchestration.automation import osm_automation, osm_dump_updates, weekly_osm_refresh, with_automation
 from geoloc_pipeline.orchestration.jobs import JOBS
@@ -25,7 +25,7 @@ def build_definitions(pipeline: Pipeline | None = None) -> dg.Definitions:
     Returns:
         All assets, jobs, sensors, schedules and their resources.
     """
-    pool_waiting.mend()
+    dagster_mends.mend()
     loaded = [each for each in dg.load_assets_from_modules(list(ASSET_MODULES)) if isinstance(each, dg.AssetsDefinition)]
     assets = dg.map_asset_specs(lambda spec: with_automation(with_freshness(spec)), loaded)
     watch = failed_partitions_job(assets)
