@@ -16,6 +16,7 @@ test: $(READY)
 ui: $(READY)
 	mkdir -p $(DEMO_HOME)/dagster
 	cp dagster.demo.yaml $(DEMO_HOME)/dagster/dagster.yaml
+	DAGSTER_HOME=$(abspath $(DEMO_HOME)/dagster) $(BIN)/dagster instance info > /dev/null  # fresh records are opened by one process alone
 	GEOLOC_HOME=$(DEMO_HOME) GEOLOC_PROFILE=demo DAGSTER_HOME=$(abspath $(DEMO_HOME)/dagster) $(BIN)/dagster dev -w workspace.yaml
 
 check: $(READY)

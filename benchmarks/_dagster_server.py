@@ -1,4 +1,4 @@
-"""Dagster's own webserver and daemon on fresh records, started as processes and asked over GraphQL as the UI asks them.
+"""Dagster's own code server, webserver and daemon on fresh records, as processes, asked over GraphQL as the UI asks them.
 
 Belongs here: what an operator's browser and shell do; the benchmark of backfills and its tests use it.
 Does not belong here: which world they work on, and what is measured.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,9 +112,7 @@ def run_tool(environment: dict[str, str], *command: str) -> str:
 
 @contextmanager
 def dagster_server(home: Home, folder: Path, *, concurrent_runs: int = 3, quick: bool = False) -> Iterator[Server]:
-    """Yield a webserver and a daemon that work on `home`; both have ended when the block has.
-
-    The records are made before the two start: processes that open fresh sqlite records at once break them.
+    """Yield a code server, a webserver and a daemon that work on `home`, as `dagster dev` starts them; the block ends them.
 
     Args:
         home: The demo's home.
@@ -125,25 +123,35 @@ def dagster_server(home: Home, folder: Path, *, concurrent_runs: int = 3, quick:
     write_settings(folder, concurrent_runs=concurrent_runs, quick=quick)
     environment = environment_of(home, folder)
     run_tool(environment, "dagster", "instance", "info")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    code, web = _free_ports(2)
+    workspace = folder / "workspace.yaml"
+    located = f"host: 127.0.0.1, port: {code}, location_name: {LOCATION['repositoryLocationName']}"
+    workspace.write_text(f"load_from: [{{grpc_server: {{{located}}}}}]\n", encoding="utf-8")
+    shared = ["-w", str(workspace)]
     commands = {
-        "webserver": [tool("dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"],
-        "daemon": [
-            *([sys.executable, "-c", QUICK_DAEMON] if quick else [tool("dagster-daemon")]),
-            "run",
-            "-w",
-            "workspace.yaml",
+        "code": [
+            tool("dagster"),
+            "code-server",
+            "start",
+            "-m",
+            "geoloc_pipeline.definitions",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(code),
         ],
+        "webserver": [tool("dagster-webserver"), "-h", "127.0.0.1", "-p", str(web), *shared],
+        "daemon": [*([sys.executable, "-c", QUICK_DAEMON] if quick else [tool("dagster-daemon")]), "run", *shared],
     }
-    server = Server(f"http://127.0.0.1:{port}/graphql", folder, environment, {})
+    server = Server(f"http://127.0.0.1:{web}/graphql", folder, environment, {})
     try:
         for name, command in commands.items():
             with server.log(name).open("w", encoding="utf-8") as stream:
                 server.processes[name] = subprocess.Popen(
                     command, env=environment, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT
                 )
+            if name == "code":
+                server.wait_for_port(code)
         server.wait_until_loaded()
         yield server
     finally:
@@ -157,15 +165,23 @@ def dagster_server(home: Home, folder: Path, *, concurrent_runs: int = 3, quick:
                 process.wait()
 
 
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
 @dataclass(frozen=True)
 class Server:
-    """A running webserver and daemon.
+    """A running code server, webserver and daemon.
 
     Attributes:
         url: Of GraphQL.
         folder: DAGSTER_HOME.
         environment: For commands that shall speak of the same records.
-        processes: `webserver` and `daemon`.
+        processes: `code`, `webserver` and `daemon`.
     """
 
     url: str
@@ -174,11 +190,11 @@ class Server:
     processes: dict[str, subprocess.Popen[bytes]]
 
     def log(self, name: str) -> Path:
-        """Return the file that takes what `webserver` or `daemon` says."""
+        """Return the file that takes what one of the processes says."""
         return self.folder / f"{name}.log"
 
     def logs(self) -> str:
-        """Return the last of what both have said."""
+        """Return the last of what all have said."""
         said = {name: self.log(name).read_text(encoding="utf-8", errors="replace")[-6000:] for name in self.processes}
         return "\n".join(f"--- {name}\n{text}" for name, text in said.items())
 
@@ -197,11 +213,22 @@ class Server:
         data: dict[str, Any] = told["data"]
         return data
 
+    def wait_for_port(self, port: int) -> None:
+        """Wait until something listens there.
+
+        Raises:
+            StuckError: Nothing does.
+        """
+        for _ in _until(PATIENCE_S):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        raise StuckError(f"nothing listens at port {port}\n{self.logs()}")
+
     def wait_until_loaded(self) -> None:
         """Wait until the code location is there.
 
         Raises:
-            StuckError: It cannot be loaded, or one of the two has ended.
+            StuckError: It cannot be loaded, or a process has ended.
         """
         query = """{workspaceOrError {... on Workspace {locationEntries {
             locationOrLoadError {__typename ... on PythonError {message}}}}}}"""

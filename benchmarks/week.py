@@ -133,17 +133,21 @@ def outcome(before: Look, after: Look) -> str:
     return SKIPPED
 
 
-def wanted_outcome(asset: str, code: str, news: News) -> str:
-    """Return what should become of an asset of a prefecture, from what the maps of the day tell alone."""
+def wanted_outcomes(asset: str, code: str, news: News) -> tuple[str, ...]:
+    """Return what may become of an asset of a prefecture, from what the maps of the day tell alone; the likely one first."""
     if asset == "census_towns" or code not in news.published:
-        return SKIPPED
+        return (SKIPPED,)
     if asset == "osm_landmarks":
-        return SAME
+        return (SAME,)
     if asset == "osm_roads":
-        return SAME if code in news.elsewhere else CHANGED
+        return (SAME,) if code in news.elsewhere else (CHANGED,)
     if code in news.renamed:  # the road is where it was and is known by its number: nobody has to go and look
-        return SAME if asset in {"road_points", "labelled_images"} else SKIPPED
-    return CHANGED if code in news.changed and asset != "landmark_points" else SKIPPED
+        return (SAME,) if asset in {"road_points", "labelled_images"} else (SKIPPED,)
+    if code not in news.changed or asset == "landmark_points":
+        return (SKIPPED,)
+    if asset in {"dataset_splits", "image_embeddings"}:  # other labels, but no picture came or went
+        return CHANGED, SAME
+    return (CHANGED,)
 
 
 # --- who searches meanwhile -------------------------------------------------------------------------------------------------
@@ -353,13 +357,13 @@ class Pipeworks:
         seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
         after = look_at(self.home, self._instance, self.keys)
         outcomes = {place: outcome(before[place], after[place]) for place in after}
-        wanted = {(asset, BY_CODE[code].key): wanted_outcome(asset, code, news) for asset in ASSETS for code in self.codes}
+        wanted = {(asset, BY_CODE[code].key): wanted_outcomes(asset, code, news) for asset in ASSETS for code in self.codes}
         return Day(
             news=news,
             roads=roads,
             asked=asked,
             outcomes=outcomes,
-            unwanted=[f"{'/'.join(place)}: {outcomes[place]}" for place in outcomes if outcomes[place] != wanted[place]],
+            unwanted=[f"{'/'.join(place)}: {outcomes[place]}" for place in outcomes if outcomes[place] not in wanted[place]],
             requests=self.world.mirror.asked - asked_before,
             embedded=self._embedded(outcomes),
             collection=self.live(),
@@ -491,7 +495,7 @@ def assets_table(days: Sequence[Day]) -> str:
     for asset in ASSETS:
         counted = Counter(what for day in days for (name, _), what in day.outcomes.items() if name == asset)
         places = [(day, key) for day in days for name, key in day.outcomes if name == asset]
-        wanted = sum(wanted_outcome(asset, key[:2], day.news) == CHANGED for day, key in places)
+        wanted = sum(wanted_outcomes(asset, key[:2], day.news)[0] == CHANGED for day, key in places)
         rows.append((asset, wanted, counted[CHANGED], counted[SAME], counted[SKIPPED]))
     return table(("asset", "should change", "changed", "made again, the same", "skipped: 0 s, no file touched"), rows)
 

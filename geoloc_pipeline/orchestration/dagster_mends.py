@@ -14,21 +14,34 @@ from multiprocessing.context import BaseContext
 
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
-# What the steps of a prefecture import when they need it. No torch: a training's start is not what it waits for.
+# What every run of a prefecture imports sooner or later: for Dagster's records, and in its steps. No torch: it is large, and a
+# training does not wait for its import.
 PRELOADED = (
+    "alembic.command",
+    "dagster._core.execution.api",
+    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
     "dagster._grpc.impl",
     "geoloc_pipeline.definitions",
     "geoloc_pipeline.imagery.collect",
+    "geoloc_pipeline.labels.nearby",
     "geoloc_pipeline.labels.shards",
     "geoloc_pipeline.labels.splits",
+    "geoloc_pipeline.orchestration.records",
     "geoloc_pipeline.orchestration.showing.previews",
     "geoloc_pipeline.osm.extract",
     "geoloc_pipeline.sampling.clusters",
     "geoloc_pipeline.sampling.ground",
     "geoloc_pipeline.sampling.landmarks",
+    "geoloc_pipeline.sources.census",
+    "geoloc_pipeline.sources.http_async",
     "geoloc_pipeline.sources.street_view_providers",
+    "mapillary.interface",
     "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "pyarrow.dataset",
+    "pyogrio",
     "sklearn.cluster",
+    "upath",
 )
 
 

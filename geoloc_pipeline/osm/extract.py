@@ -30,7 +30,7 @@ from geoloc_pipeline.osm.features import LANDMARK_KEYS, features_in
 from geoloc_pipeline.osm.landmarks import landmark_categories
 from geoloc_pipeline.osm.names import spoken_names
 from geoloc_pipeline.osm.roads import road_identity
-from geoloc_pipeline.osm.spatial import ensure_spatial
+from geoloc_pipeline.osm.spatial import AFTER_CHECK, ensure_spatial
 from geoloc_pipeline.osm.tags import LATIN_NAME_TAGS, NAME_TAGS, ROAD_CLASSES, tags_filter
 from geoloc_pipeline.storage.atomic import disk_errors, is_alive
 from geoloc_pipeline.storage.lifeline import end_group, lead_group
@@ -235,7 +235,7 @@ def _convert(told: Connection, ancestor: int, dump: Path, area: bytes, scratch: 
             ignore_cache=True,
             sort_result=False,
             verbosity_mode="silent",
-            duckdb_conn_kwargs={"config_kwargs": {"memory_limit": f"{memory_limit_bytes // 1_000_000}MB"}},
+            duckdb_conn_kwargs={"config_kwargs": {"memory_limit": f"{memory_limit_bytes // 1_000_000}MB"} | AFTER_CHECK},
         )
     except (duckdb.Error, OSError) as fault:  # its reader of PBF raises the base class itself
         error = str(fault) or type(fault).__name__

@@ -15,6 +15,7 @@ import pandas as pd
 import shapely
 
 from geoloc_pipeline.geo.crs import WGS84
+from geoloc_pipeline.osm.spatial import AFTER_CHECK
 from geoloc_pipeline.osm.tags import LANDMARK_TAGS, LATIN_NAME_TAGS, NAME_TAGS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def features_in(result: Path, area: shapely.Geometry, *, memory_limit_bytes: int
     """
     shapely.prepare(area)
     settings = {"memory_limit": f"{memory_limit_bytes // 1_000_000}MB", "temp_directory": str(result.parent / "spilled")}
-    with duckdb.connect(config=settings) as connection:
+    with duckdb.connect(config=settings | AFTER_CHECK) as connection:
         connection.load_extension("spatial")
         batches = connection.execute(_query(connection, result, area)).to_arrow_reader(_BATCH_ROWS)
         kept = [_touching(batch.to_pandas(), area) for batch in batches] or [batches.schema.empty_table().to_pandas()]

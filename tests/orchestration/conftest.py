@@ -34,6 +34,18 @@ KEY, MODEL = "47_okinawa", "5cd39205f4af34a2"
 
 
 @pytest.fixture(scope="session")
+def stripes():
+    """Draws, in place of the demo's renderer, pictures that cost nothing, and of which no two are equal."""
+
+    def draw(camera, is_pano: bool, width_px: int) -> np.ndarray:
+        ramp = (np.arange(width_px // 2 * width_px) % (camera.seed % 97 + 60)).reshape(-1, width_px, 1)
+        ramp[:8, :64, 0] = 90 * np.unpackbits(np.frombuffer(camera.seed.to_bytes(8, "big"), np.uint8))
+        return np.repeat(ramp, 3, axis=2).astype(np.uint8)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home from the dump to the splits, views, vectors and answers; to be read only (`own_home` may be changed)."""
     home = Home.at(tmp_path_factory.mktemp("grown") / "home")

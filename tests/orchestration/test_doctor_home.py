@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,8 @@ from geoloc_pipeline.imagery.forgotten import Forgotten
 from geoloc_pipeline.orchestration.keeping.doctor import Finding, describe
 from geoloc_pipeline.orchestration.keeping.doctor_home import examine_home
 from geoloc_pipeline.orchestration.keeping.forget import Request, forget
+from geoloc_pipeline.sources.mapillary import TILES_HOST
+from geoloc_pipeline.sources.pace import DailyBudget
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table
 from geoloc_pipeline.tables import STREET_VIEW_IMAGES
@@ -50,6 +53,37 @@ def test_records_that_cannot_be_read_and_a_folder_that_is_not_there_are_told(own
     told = found(own_home)["Dagster's records"]
     assert told.is_blocking
     assert "cannot be read" in told.detail
+
+
+def test_records_are_looked_for_where_dagster_yaml_keeps_them(own_home, tmp_path):
+    elsewhere = shutil.move(own_home.dagster(), tmp_path / "elsewhere")
+    settings = tmp_path / "records" / "dagster.yaml"
+    settings.parent.mkdir()
+    for storage in (
+        f"  custom:\n    module: a.b\n    class: C\n    config: {{base_dir: {elsewhere}}}",
+        f"  sqlite: {{base_dir: {elsewhere}}}",
+    ):
+        settings.write_text(
+            f"telemetry: {{enabled: false}}\nstorage:\n{storage}\ncompute_logs:\n  config: {{base_dir: /nowhere}}\n"
+        )
+        told = found(own_home, DAGSTER_HOME=str(settings.parent))["Dagster's records"]
+        assert re.match(rf"[1-9]\d* runs in {elsewhere}, 0 failed", told.detail)
+    settings.write_text("storage:\n  postgres:\n    postgres_db: {}\n")
+    assert "PostgreSQL" in found(own_home, DAGSTER_HOME=str(settings.parent))["Dagster's records"].detail
+
+
+def test_requests_left_are_told_of_providers_that_can_be_asked(tmp_path: Path):
+    home, key = Home.at(tmp_path / "home"), {"MAPILLARY_ACCESS_TOKEN": "MLY|1|2"}
+    assert "requests left today" not in found(home)
+    assert found(home, **key)["requests left today"].detail == "mapillary 50,000"  # of tiles; Mapillary's own limit
+    path = home.budgets() / f"{TILES_HOST}.json"
+    DailyBudget("Mapillary", 50_000, path, block=1).spend()
+    assert found(home, **key)["requests left today"].detail == "mapillary 49,999"
+    DailyBudget("Mapillary", 50_000, path, block=50_000).spend()
+    spent = found(home, **key)["requests left today"]
+    assert spent.state == "off"
+    assert "00:00 UTC" in spent.cure
+    assert "requests left today" not in found(home, **key, GEOLOC_STREET_VIEW="panoramax")
 
 
 def test_what_is_switched_on_is_named(own_home):

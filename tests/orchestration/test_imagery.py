@@ -29,15 +29,8 @@ from geoloc_pipeline.tables import SAMPLE_POINTS, STREET_VIEW_IMAGES, as_table
 KEY = "47_okinawa"
 
 
-def stripes(camera, is_pano: bool, width_px: int):
-    """A picture that costs nothing, and that no other equals."""
-    ramp = (np.arange(width_px // 2 * width_px) % (camera.seed % 97 + 60)).reshape(-1, width_px, 1)
-    ramp[:8, :64, 0] = 90 * np.unpackbits(np.frombuffer(camera.seed.to_bytes(8, "big"), np.uint8))
-    return np.repeat(ramp, 3, axis=2).astype(np.uint8)
-
-
 @pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+def mirror(tmp_path_factory: pytest.TempPathFactory, stripes) -> Mirror:
     land = grow_land(seed=3, prefecture_codes=("47",), density=0.02)
     return Mirror(tmp_path_factory.mktemp("world"), land, draw=stripes)
 

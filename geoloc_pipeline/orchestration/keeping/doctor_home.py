@@ -1,20 +1,22 @@
-"""What `geoloc doctor` looks at in a home that is in use: Dagster's records, versions, room for the next map, locks, removals.
+"""What `geoloc doctor` looks at in a home in use: Dagster's records, versions, requests left, room for a map, locks, removals.
 
 Belongs here: looking, quickly and without changing anything. Does not belong here: the machine, keys and services (`doctor`).
 """
 
+import asyncio
 import fcntl
 import re
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import geoloc_pipeline
-from geoloc_pipeline.errors import BadSourceFileError
+from geoloc_pipeline.errors import BadSourceFileError, GeolocError, SettingError
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
 from geoloc_pipeline.orchestration.keeping.doctor import INSTALL, Finding
 from geoloc_pipeline.storage.layout import Home
@@ -38,6 +40,7 @@ def examine_home(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
     """
     yield _versions()
     yield from _records(home, environ)
+    yield from _requests(home, environ)
     if home.root.is_dir():
         yield _room(home)
         yield _locks(home)
@@ -77,11 +80,15 @@ def _records(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
         cure = "make it, or unset DAGSTER_HOME to keep records in the home"
         yield Finding(name, "missing", f"DAGSTER_HOME is {told}, which is no folder", cure, is_blocking=True)
         return
-    runs = folder / "history" / "runs.db"
     settings = folder / "dagster.yaml"
-    if settings.is_file() and re.search(r"^\s*postgres", settings.read_text(encoding="utf-8"), re.MULTILINE):
-        yield Finding(name, "ok", f"kept in PostgreSQL, as {settings} says; `dagster instance info` asks it")
-        return
+    if settings.is_file():
+        storage = settings.read_text(encoding="utf-8").partition("\nstorage:")[2]
+        if re.match(r"\s*{?\s*postgres", storage):
+            yield Finding(name, "ok", f"kept in PostgreSQL, as {settings} says; `dagster instance info` asks it")
+            return
+        if elsewhere := re.search(r"base_dir:\s*[\"']?([^\s\"'}]+)", storage.partition("\ncompute_logs:")[0]):
+            folder = Path(elsewhere[1])
+    runs = folder / "history" / "runs.db"
     if not runs.is_file():
         yield Finding(name, "ok", f"none yet; the first run makes them in {folder}")
         return
@@ -118,6 +125,30 @@ def _automation(switched: list[tuple[Any, ...]]) -> Finding:
     if not on:
         return Finding(name, "off", "no schedule and no sensor is switched on: nothing runs by itself")
     return Finding(name, "ok", f"switched on: {', '.join(sorted(set(on)))}; it needs the daemon (`dagster dev` brings it)")
+
+
+def _requests(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Tell what is left of the day's budgets; what keeps a provider from being asked is told elsewhere."""
+    if environ.get("GEOLOC_PROFILE") == "demo":
+        return
+    left = asyncio.run(_left_today(home, environ))
+    if left:
+        detail = ", ".join(f"{source} {number:,}" for source, number in left.items())
+        cure = "" if all(left.values()) else "the next day begins at 00:00 UTC; a collection goes on where it was"
+        yield Finding("requests left today", "ok" if all(left.values()) else "off", detail, cure)
+
+
+async def _left_today(home: Home, environ: Mapping[str, str]) -> dict[str, int]:
+    from geoloc_pipeline.sources.http_async import AsyncHttpClient
+    from geoloc_pipeline.sources.street_view_providers import ORDER_VARIABLE, open_provider, read_order
+
+    left = {}
+    async with AsyncHttpClient(budgets_folder=home.budgets()) as http:
+        with suppress(SettingError):
+            for name in read_order(environ.get(ORDER_VARIABLE, "")):
+                with suppress(GeolocError):  # no key, or terms that nobody has accepted
+                    left[name] = open_provider(name, http, environ).left_today()
+    return {name: number for name, number in left.items() if number is not None}
 
 
 def _room(home: Home) -> Finding:
