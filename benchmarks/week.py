@@ -378,8 +378,9 @@ class Pipeworks:
 
         from geoloc_pipeline.orchestration.automation import osm_dump_updates
 
-        context = dg.build_sensor_context(instance=self._instance, cursor=self._cursor, resources={"pipeline": self._pipeline})
-        answer = osm_dump_updates(context)
+        asked = {"instance": self._instance, "cursor": self._cursor, "resources": {"pipeline": self._pipeline}}
+        with dg.build_sensor_context(**asked) as context:
+            answer = osm_dump_updates(context)
         if not isinstance(answer, dg.SensorResult):
             return ()
         self._cursor = answer.cursor
@@ -393,10 +394,10 @@ class Pipeworks:
 
         from geoloc_pipeline.orchestration.automation import weekly_osm_refresh
 
-        context = dg.build_schedule_context(
-            instance=self._instance, scheduled_execution_time=self._today, resources={"pipeline": self._pipeline}
-        )
-        for request in weekly_osm_refresh(context):
+        asked = {"instance": self._instance, "resources": {"pipeline": self._pipeline}}
+        with dg.build_schedule_context(scheduled_execution_time=self._today, **asked) as context:
+            requests = list(weekly_osm_refresh(context))
+        for request in requests:
             self.run("refresh_prefecture", request.partition_key, tags=request.tags, config=request.run_config)
 
     def _index(self) -> None:

@@ -33,17 +33,20 @@ def built(pipeline: Pipeline, key: str, partition: str) -> None:
     write_receipt(pipeline.home.receipt(key, partition), inputs={}, files=[], root=pipeline.home.root)
 
 
+def answer_of_the_sensor(pipeline: Pipeline, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+    with dg.build_sensor_context(resources={"pipeline": pipeline}, cursor=cursor) as context:
+        return osm_dump_updates(context)
+
+
 def test_the_sensor_follows_only_regions_that_were_downloaded(pipeline: Pipeline) -> None:
-    answer = osm_dump_updates(dg.build_sensor_context(resources={"pipeline": pipeline}))
-    assert isinstance(answer, dg.SkipReason)
+    assert isinstance(answer_of_the_sensor(pipeline), dg.SkipReason)
     built(pipeline, "osm_dump", "kyushu")
-    answer = osm_dump_updates(dg.build_sensor_context(resources={"pipeline": pipeline}))
+    answer = answer_of_the_sensor(pipeline)
     assert isinstance(answer, dg.SensorResult)
     assert [request.partition_key for request in answer.run_requests or []] == ["kyushu"]
-    again = osm_dump_updates(dg.build_sensor_context(resources={"pipeline": pipeline}, cursor=answer.cursor))
-    assert isinstance(again, dg.SkipReason)
+    assert isinstance(answer_of_the_sensor(pipeline, answer.cursor), dg.SkipReason)
     old = json.dumps(dict.fromkeys(json.loads(answer.cursor or ""), "1"))
-    assert isinstance(osm_dump_updates(dg.build_sensor_context(resources={"pipeline": pipeline}, cursor=old)), dg.SensorResult)
+    assert isinstance(answer_of_the_sensor(pipeline, old), dg.SensorResult)
 
 
 REGIONS = ("kanto", "kyushu")
@@ -71,7 +74,7 @@ def followed(tmp_path: Path) -> tuple[Pipeline, dict[str, Path]]:
 
 def tick(pipeline: Pipeline, cursor: str | None) -> tuple[dict[str, str], str | None]:
     """Return what one tick asks for, region by run key, and the cursor after it."""
-    answer = osm_dump_updates(dg.build_sensor_context(resources={"pipeline": pipeline}, cursor=cursor))
+    answer = answer_of_the_sensor(pipeline, cursor)
     if isinstance(answer, dg.SkipReason):
         return {}, cursor
     return {str(request.run_key): str(request.partition_key) for request in answer.run_requests or []}, answer.cursor
@@ -117,10 +120,9 @@ def test_a_map_that_the_home_holds_already_is_not_asked_for(followed: tuple[Pipe
 
 def test_the_schedule_refreshes_what_was_built_before(pipeline: Pipeline) -> None:
     def tick() -> list:
-        context = dg.build_schedule_context(
-            resources={"pipeline": pipeline}, scheduled_execution_time=datetime(2026, 11, 22, tzinfo=UTC)
-        )
-        return list(weekly_osm_refresh(context))
+        sunday = datetime(2026, 11, 22, tzinfo=UTC)
+        with dg.build_schedule_context(resources={"pipeline": pipeline}, scheduled_execution_time=sunday) as context:
+            return list(weekly_osm_refresh(context))
 
     assert isinstance(tick()[0], dg.SkipReason)
     built(pipeline, "street_view_images", "47_okinawa")

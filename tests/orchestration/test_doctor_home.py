@@ -62,14 +62,17 @@ def test_records_are_looked_for_where_dagster_yaml_keeps_them(own_home, tmp_path
     for storage in (
         f"  custom:\n    module: a.b\n    class: C\n    config: {{base_dir: {elsewhere}}}",
         f"  sqlite: {{base_dir: {elsewhere}}}",
+        "  sqlite: {base_dir: {env: RECORDS}}",
     ):
         settings.write_text(
             f"telemetry: {{enabled: false}}\nstorage:\n{storage}\ncompute_logs:\n  config: {{base_dir: /nowhere}}\n"
         )
-        told = found(own_home, DAGSTER_HOME=str(settings.parent))["Dagster's records"]
+        told = found(own_home, DAGSTER_HOME=str(settings.parent), RECORDS=str(elsewhere))["Dagster's records"]
         assert re.match(rf"[1-9]\d* runs in {elsewhere}, 0 failed", told.detail)
     settings.write_text("storage:\n  postgres:\n    postgres_db: {}\n")
     assert "PostgreSQL" in found(own_home, DAGSTER_HOME=str(settings.parent))["Dagster's records"].detail
+    settings.write_text("storage: {postgres: [")
+    assert found(own_home, DAGSTER_HOME=str(settings.parent))["Dagster's records"].is_blocking
 
 
 def test_requests_left_are_told_of_providers_that_can_be_asked(tmp_path: Path):

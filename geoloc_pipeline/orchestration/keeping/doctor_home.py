@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import geoloc_pipeline
 from geoloc_pipeline.errors import BadSourceFileError, GeolocError, SettingError
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
@@ -82,12 +84,16 @@ def _records(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     settings = folder / "dagster.yaml"
     if settings.is_file():
-        storage = settings.read_text(encoding="utf-8").partition("\nstorage:")[2]
-        if re.match(r"\s*{?\s*postgres", storage):
+        try:
+            kept = _records_folder(settings, environ)
+        except (yaml.YAMLError, AttributeError, OSError) as error:
+            cure = "mend it: `dagster instance info` says what Dagster makes of it"
+            yield Finding(name, "missing", f"{settings} cannot be read ({error})", cure, is_blocking=True)
+            return
+        if kept is None:
             yield Finding(name, "ok", f"kept in PostgreSQL, as {settings} says; `dagster instance info` asks it")
             return
-        if elsewhere := re.search(r"base_dir:\s*[\"']?([^\s\"'}]+)", storage.partition("\ncompute_logs:")[0]):
-            folder = Path(elsewhere[1])
+        folder = kept
     runs = folder / "history" / "runs.db"
     if not runs.is_file():
         yield Finding(name, "ok", f"none yet; the first run makes them in {folder}")
@@ -104,6 +110,17 @@ def _records(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
         name, "ok", f"{sum(rows.values()):,} runs in {folder}, {rows.get('FAILURE', 0):,} failed, {under_way:,} under way"
     )
     yield _automation(switched)
+
+
+def _records_folder(settings: Path, environ: Mapping[str, str]) -> Path | None:
+    """Return the folder of SQLite's files that `dagster.yaml` names, or its own folder; None: PostgreSQL has the records."""
+    storage = (yaml.safe_load(settings.read_text(encoding="utf-8")) or {}).get("storage") or {}
+    if "postgres" in storage:
+        return None
+    told = (storage.get("custom", {}).get("config") or storage.get("sqlite") or {}).get("base_dir")
+    if isinstance(told, dict):
+        told = environ.get(told.get("env", ""))
+    return Path(told) if told else settings.parent
 
 
 def _query(path: Path, words: str) -> list[tuple[Any, ...]]:
