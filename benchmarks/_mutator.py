@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -111,13 +112,13 @@ def spoilt_json(data: bytes, dice: random.Random) -> bytes:
 
 def _with_another(told: Any, dice: random.Random) -> Any:
     if not isinstance(told, (dict, list)) or not told or dice.random() < 0.12:
-        return dice.choice(ODD_VALUES)
+        return copy.deepcopy(dice.choice(ODD_VALUES))  # what is returned may be changed next
     keys = list(told) if isinstance(told, dict) else list(range(len(told)))
     key = dice.choice(keys)
     if dice.random() < 0.1:
         del told[key]
     elif dice.random() < 0.1:
-        told[key] = told[dice.choice(keys)]
+        told[key] = copy.deepcopy(told[dice.choice(keys)])
     else:
         told[key] = _with_another(told[key], dice)
     return told

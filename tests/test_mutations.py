@@ -29,7 +29,11 @@ from benchmarks._watched import run_case
 
 BAD = ("not ours", "slow", "memory")
 FEW = {"pbf_inner": 1, "journal": 4, "archive_index": 6, "photo_set_archive": 6, "photo_set_list": 6, "photo_set_sqlite": 4}
-WATCHED_ONLY = {"note": {"alias.json"}}  # what reads them is not in this file's rooms
+ONCE_THROUGH = {
+    "archive_index": (168,), "checkpoint": (53, 289), "export": (25, 265), "note": (4, 44, 64, 196), "pbf_inner": (40,),
+    "photo_set_archive": (183,), "provider": (186, 346, 743, 838),
+}  # fmt: skip
+"""Cases that ended in an error that was not ours, until they did not."""
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +45,7 @@ def seeds(tmp_path_factory):
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_spoilt_file_is_taken_or_turned_away_in_our_own_words(door, seeds):
-    for number in range(FEW.get(door, 16)):
-        if case(door, number, seeds)[1] in WATCHED_ONLY.get(door, ()):
-            continue
+    for number in (*range(FEW.get(door, 16)), *ONCE_THROUGH.get(door, ())):
         outcome = run_case(door, number, seeds)
         assert outcome.kind not in BAD, outcome
 

@@ -75,7 +75,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingInputError(what="the trained model", path=path, cure="materialise `geolocation_model` first")
     what = f"checkpoint {path}"
-    if not zipfile.is_zipfile(path):  # torch would take it for a bare pickle of long ago
+    try:
+        is_whole = zipfile.is_zipfile(path)  # torch would take another file for a bare pickle of long ago
+    except zipfile.BadZipFile:
+        is_whole = False
+    if not is_whole:
         raise ModelError(what=what, reason=f"its {path.stat().st_size} bytes are no whole checkpoint", cure=_CURE)
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
@@ -112,12 +116,15 @@ def load_geolocator(path: Path, *, untrained: bool = False, start_weights: str =
         config = GeolocatorConfig.from_dict(contents["model_config"])
         vocabulary = Vocabulary.from_dict(contents["vocabulary"])
         preprocessing = Preprocessing.from_dict(contents["preprocessing"]) if exported else None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ModelError(what=what, reason=f"lacks or garbles {_first_line(error)}", cure=cure) from error
     _check_vocabulary(vocabulary, weights, what=what, cure=cure)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Geolocator(config, weights=start_weights if untrained else "none")
+        try:
+            model = Geolocator(config, weights=start_weights if untrained else "none")
+        except (TypeError, RuntimeError) as error:
+            raise ModelError(what=what, reason=f"describes no network ({_first_line(error)})", cure=cure) from error
     if preprocessing is not None:
         model.preprocessing = preprocessing  # what it was trained with, whatever another timm says of its backbone
     if not untrained:

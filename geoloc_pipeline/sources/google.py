@@ -165,7 +165,7 @@ class GoogleProvider:
         """
         url = self._url(_METADATA, params)
         told = await self._http.get_json(url, service=SERVICE, judge=_judge, cure=_CURE)
-        status = told.get("status") if isinstance(told, dict) else None
+        status = text_of(object_of(told).get("status"))
         if status in _NOTHING:
             return {}
         if status != "OK":
@@ -215,7 +215,7 @@ def _decoded(secret: str) -> bytes | None:
 def _judge(answer: Answer) -> Verdict:
     """Return what an answer of the metadata means: refusals are sent with HTTP 200, and say so in `status`."""
     try:
-        status = object_of(answer.json()).get("status")
+        status = text_of(object_of(answer.json()).get("status"))
     except ValueError:
         status = None
     if status in {"OVER_QUERY_LIMIT", "UNKNOWN_ERROR"}:

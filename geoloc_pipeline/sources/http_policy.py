@@ -61,8 +61,15 @@ class Answer:
             return datetime.now(UTC).replace(microsecond=0)
 
     def json(self) -> Any:
-        """Return the body read as JSON; raises ValueError where it is none."""
-        return json.loads(self.content)
+        """Return the body read as JSON.
+
+        Raises:
+            ValueError: It is none.
+        """
+        try:
+            return json.loads(self.content)
+        except RecursionError:
+            raise ValueError("its brackets are nested without end") from None
 
 
 class PassingFaultError(Exception):

@@ -100,10 +100,10 @@ def _replication(stream: BinaryIO, *, shown: Path | str) -> tuple[int, datetime 
         nothing = osmium.osm.osm_entity_bits.NOTHING
         with osmium.io.Reader(osmium.io.FileBuffer(first, "pbf"), nothing) as reader:
             header = reader.header()
-    except RuntimeError as error:
+        said, number = (header.get(f"osmosis_replication_{name}", "") for name in ("timestamp", "sequence_number"))
+        timestamp = datetime.fromisoformat(said).astimezone(UTC) if said else None
+    except (RuntimeError, ValueError, OverflowError) as error:  # text that is no UTF-8 and times that are none are ValueErrors
         raise BadSourceFileError(path=shown, reason=f"its header cannot be read ({error})", cure=_CURE) from error
-    said, number = (header.get(f"osmosis_replication_{name}", "") for name in ("timestamp", "sequence_number"))
-    timestamp = datetime.fromisoformat(said).astimezone(UTC) if said else None
     return (int(number) if number.isdigit() else 0), timestamp
 
 

@@ -138,8 +138,8 @@ class PictureIndex:
     def _make(self) -> None:
         """Read the names and places of all pictures; of two of one name, the first stays, loose ones before archives."""
         names, ends, marks = bytearray(), array("q", [0]), array("q")
-        holders = array("h")
-        columns = [array("q"), array("q"), array("q"), array("q"), array("h"), array("L")]
+        holders = array("i")
+        columns = [array("q"), array("q"), array("q"), array("q"), array("i"), array("L")]
         paths = sorted(_files(self._folder))
         self._archives = archives_in([self._folder / path for path in paths])
         for holder, name, numbers in self._entries(paths):

@@ -37,10 +37,12 @@ def compass_of(value: Any) -> float | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Return a string that is not blank, also of a whole number; None for everything else."""
+    """Return a string that is not blank, also of a whole number; None for everything else, and for half a character."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value.strip() or None if isinstance(value, str) else None
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        return None  # a lone surrogate, which JSON can spell, can stand in no file
+    return value.strip() or None
 
 
 def object_of(value: Any) -> dict[str, Any]:

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
     from geoloc_pipeline.storage.layout import Home
 
-_ROW = [("image_id", pa.string()), ("sha256", pa.string()), ("shard", pa.string())]
-_ROW += [("offset", pa.int64()), ("size_bytes", pa.int64())]
+_TEXTS, _NUMBERS = ("image_id", "sha256", "shard"), ("offset", "size_bytes")
+_ROW = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in _TEXTS]
+    + [pa.field(name, pa.int64(), nullable=False) for name in _NUMBERS]
+)
 _DIGEST_BYTES = 32
 
 
@@ -189,7 +192,7 @@ def _read_part(path: Path, *, first_shard: int) -> tuple[dict[str, NDArray[Any]]
         OSError: The disk cannot be read.
     """
     try:
-        table = pq.ParquetFile(path).read([name for name, _ in _ROW]).cast(pa.schema(_ROW)).combine_chunks()
+        table = pq.ParquetFile(path).read(_ROW.names).cast(_ROW).combine_chunks()
         digests = b"".join(bytes.fromhex(digest) for digest in table["sha256"].to_pylist())
         sha256 = np.frombuffer(digests, dtype=np.uint8).reshape(len(table), _DIGEST_BYTES)
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import subprocess
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from geoloc_pipeline.errors import ModelError
+from geoloc_pipeline.errors import MissingInputError, ModelError
 from geoloc_pipeline.model.saved import FORMAT, read_checkpoint, weights_hash
 from geoloc_pipeline.storage.atomic import atomic_path, write_text
 from geoloc_pipeline.storage.receipts import file_hash, fingerprint_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from geoloc_pipeline.training.material import Data
     from geoloc_pipeline.training.run import TrainingRun
 
+_LOG = logging.getLogger(__name__)
 BEST, LAST, METRICS, CONFIG, PREVIOUS = "best.pt", "last.pt", "metrics.jsonl", "config.json", "previous"
 STEPS, DIVERGED = "steps.jsonl", "diverged.json"
 
@@ -154,8 +156,17 @@ def _write(path: Path, contents: dict[str, Any]) -> None:
         torch.save(contents, stream)  # to a stream: given a path, its name would become part of the bytes
 
 
+def _is_whole(best: Path) -> bool:
+    """Return whether a checkpoint's weights are those that it says; after a kill it may be newer than `last.pt`."""
+    try:
+        contents = read_checkpoint(best)
+        return bool(weights_hash(contents["model"]) == contents["model_version"])
+    except (ModelError, MissingInputError, KeyError):
+        return False
+
+
 def find_last(output: Path, *, fingerprint: str, first: bool) -> dict[str, Any] | None:
-    """Return the contents of `last.pt` when this very run wrote it; move another run's files aside.
+    """Return the contents of `last.pt` when this very run wrote it and its `best.pt` stands; move all others aside.
 
     Args:
         output: Folder of the run.
@@ -163,8 +174,8 @@ def find_last(output: Path, *, fingerprint: str, first: bool) -> dict[str, Any] 
         first: Whether this rank may touch files.
 
     Returns:
-        What to go on from; None: start anew. Another run's files are in `previous/` then, in place of what was
-        there.
+        What to go on from; None: start anew. The files of another run, or of one whose best model was lost or damaged and
+        can only be trained once more, are in `previous/` then, in place of what was there.
 
     Raises:
         ModelError: `last.pt` is damaged.
@@ -172,13 +183,10 @@ def find_last(output: Path, *, fingerprint: str, first: bool) -> dict[str, Any] 
     path = output / LAST
     contents = read_checkpoint(path) if path.is_file() else None
     if contents is not None and contents.get("fingerprint") == fingerprint:
-        if contents["position"]["best_epoch"] >= 0 and not (output / BEST).is_file():
-            raise ModelError(
-                what=f"training run in {output}",
-                reason=f"{BEST} is gone while {LAST} still speaks of it",
-                cure=f"remove {LAST} to train anew, or put {BEST} back",
-            )
-        return contents
+        if contents["position"]["best_epoch"] < 0 or _is_whole(output / BEST):
+            return contents
+        if first:
+            _LOG.warning("%s is lost or damaged, and %s does not hold it: training begins anew", output / BEST, LAST)
     if first:
         # last.pt goes last: a run that is killed in here finds it again and does the rest.
         for name in (BEST, METRICS, STEPS, CONFIG, LAST):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from geoloc_pipeline.training.checkpoint import BEST, LAST, PREVIOUS, find_last, git_commit, run_fingerprint
 from geoloc_pipeline.training.material import read_data
@@ -46,6 +47,20 @@ def test_other_data_or_another_file_of_weights_is_another_run(run_and_data, tmp_
     assert prints[0] == prints[2] != prints[1]
 
 
+def lost(best):
+    best.unlink()
+
+
+def cut(best):
+    best.write_bytes(best.read_bytes()[:-100])
+
+
+def flipped(best):
+    contents = bytearray(best.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    best.write_bytes(contents)
+
+
 def test_nothing_there_is_a_new_run(tmp_path):
     assert find_last(tmp_path / "nowhere", fingerprint="x", first=True) is None
 
@@ -58,6 +73,19 @@ def test_a_move_that_was_interrupted_is_finished(grown, learn):
     assert find_last(output, fingerprint="another", first=True) is None
     assert {path.name for path in (output / PREVIOUS).iterdir()} >= {BEST, LAST}
     assert not (output / LAST).exists()
+
+
+@pytest.mark.parametrize("spoil", [lost, cut, flipped])
+def test_a_run_whose_best_model_is_lost_or_damaged_is_trained_anew(grown, learn, spoil):
+    learn(grown.config("spoilt", max_epochs=1))
+    output = grown.root / "spoilt"
+    told, fingerprint = (output / BEST).read_bytes(), torch.load(output / LAST, weights_only=True)["fingerprint"]
+    assert find_last(output, fingerprint=fingerprint, first=True) is not None
+    spoil(output / BEST)
+    assert find_last(output, fingerprint=fingerprint, first=True) is None
+    assert (output / PREVIOUS / LAST).is_file()
+    learn(grown.config("spoilt", max_epochs=1))
+    assert (output / BEST).read_bytes() == told
 
 
 def test_only_the_first_rank_touches_files(grown, learn):

@@ -255,10 +255,10 @@ class EdgeStore:
         )
 
     def _alias(self) -> dict[str, str]:
-        try:
-            return dict(json.loads((self.folder / "alias.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return {}
+        alias = _read_object(self.folder / "alias.json")
+        if not all(isinstance(name, str) for name in alias.values()):
+            raise CollectionError(collection="alias.json", reason=f"is spoilt in {self.folder}", cure=_CURE)
+        return alias
 
     def _write_alias(self, alias: dict[str, str]) -> None:
         write_text(self.folder / "alias.json", json.dumps(alias))
@@ -272,8 +272,8 @@ class EdgeStore:
         note = self.folder / f"{name}.json"
         if not note.is_file() or not (self.folder / name).is_dir():
             raise CollectionError(collection=name, reason=f"is not in {self.folder}", cure=_CURE)
-        told: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-        if "about" not in told:
+        told = _read_object(note)
+        if "about" not in told or "points" not in told:
             raise CollectionError(collection=name, reason="was built by an older version", cure=_CURE)
         return told
 
@@ -295,6 +295,23 @@ class EdgeStore:
                 raise CollectionError(collection=name, reason=f"holds {found} points and should hold {wanted}", cure=_CURE)
             self._open[name], self._about[name] = shard, note["about"]
         return self._open[name]
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a note; an empty one where there is no note.
+
+    Raises:
+        CollectionError: It is spoilt.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise CollectionError(collection=path.stem, reason=f"{path} cannot be read ({error})", cure=_CURE) from error
+    if not isinstance(told, dict):
+        raise CollectionError(collection=path.stem, reason=f"{path} is no object of JSON", cure=_CURE)
+    return told
 
 
 def _conditions(filters: Filters) -> list[Any]:
