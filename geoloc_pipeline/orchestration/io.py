@@ -2,7 +2,8 @@
 
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 Tables do not travel through Dagster: rooms read and write files at `storage.layout` paths, so a step can run anywhere the home
-is mounted, or, where it is on object storage, on any node: what goes in is brought, what comes out is published. What Dagster gets is the content hash as data version, counts, the schema and a preview.
+is mounted; where it is on object storage, what goes in is brought and what comes out is published. What Dagster gets is the
+content hash as data version, counts, the schema and a preview.
 """
 
 import base64

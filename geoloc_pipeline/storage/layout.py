@@ -34,8 +34,8 @@ class Home:
         """Return the home at a place; nothing is asked or made yet.
 
         Args:
-            place: A folder, made absolute against the current one, or a URL: `file:///folder`, `s3://bucket/folder`, and whatever
-                else fsspec reads.
+            place: A folder, made absolute against the current one, or a URL: `file:///folder`, `s3://bucket/folder`, or
+                another that fsspec reads.
             working_copies: Where this node keeps what it needs of homes that are URLs, each in a folder of its own.
         """
         parts = urlsplit(str(place)) if "://" in str(place) else None

@@ -8,9 +8,12 @@ never written over with other bytes, is `shared`'s promise.
 from __future__ import annotations
 
 import os
+import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,9 +25,16 @@ if TYPE_CHECKING:
 
 SETTING = "GEOLOC_HOME"
 EXTRA = "pip install 'geoloc-pipeline[cloud]'"
-_TRIES = 4
-_PAUSE_S = 1.0  # doubles; the client below it has tried again already
-_DENIED = ("AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401")
+_TRIES = 6
+_PAUSE_S = 0.5  # doubles: half a minute in all; the step is tried again minutes later
+_DENIED = (
+    "AccessDenied",
+    "Forbidden",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+)
 _NO_KEYS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "TokenRetrievalError")
 
 
@@ -149,14 +159,27 @@ class ObjectStore:
         for failed in range(1, _TRIES + 1):
             try:
                 return ask(path)
-            except GeolocError:
-                raise
-            except Exception as error:  # each service's client has exceptions of its own; `_named` sorts them
+            except _client_faults() as error:
                 named = _named(error, url=self.url, key=key)
                 if not isinstance(named, SourceUnavailableError) or failed == _TRIES:
                     raise named from None
-                time.sleep(_PAUSE_S * 2 ** (failed - 1))
+                time.sleep(_PAUSE_S * 2 ** (failed - 1) * random.uniform(0.5, 1.5))
         raise AssertionError("unreachable")
+
+
+@lru_cache(maxsize=1)
+def _client_faults() -> tuple[type[Exception], ...]:
+    """Return what the clients raise: the usual errors of files, and each service's own where its client is installed."""
+    found: list[type[Exception]] = [OSError]
+    for module, names in (
+        ("aiohttp", ("ClientError",)),
+        ("botocore.exceptions", ("BotoCoreError", "ClientError")),
+        ("gcsfs.retry", ("HttpError",)),
+        ("google.auth.exceptions", ("GoogleAuthError",)),
+    ):
+        with suppress(ImportError):
+            found += [getattr(import_module(module), name) for name in names]
+    return tuple(found)
 
 
 def _named(error: Exception, *, url: str, key: str) -> GeolocError:
@@ -204,15 +227,17 @@ def _opened(url: str, _pid: int) -> ObjectStore:
         raise SettingError(setting=SETTING, value=url, cure=f"name a bucket: {parts.scheme}://BUCKET/FOLDER")
     options: dict[str, Any] = {"use_listings_cache": False}
     if parts.scheme in {"s3", "s3a"}:
-        # The client's own patience with 503 SlowDown and with silence; a hang over a minute is a fault.
+        # Patience is `_asked`'s: three floors of it would multiply. A hang over a minute is a fault.
         options["config_kwargs"] = {
-            "retries": {"mode": "standard", "max_attempts": 6},
+            "retries": {"mode": "standard", "max_attempts": 1},
             "connect_timeout": 10,
             "read_timeout": 60,
             "max_pool_connections": 64,
         }
     try:
-        return ObjectStore(url, fsspec.filesystem(parts.scheme, **options))
+        filesystem = fsspec.filesystem(parts.scheme, **options)
+        filesystem.retries = 1
+        return ObjectStore(url, filesystem)
     except ImportError as error:
         raise SettingError(setting=SETTING, value=url, cure=f"{parts.scheme}:// needs more packages: {EXTRA}") from error
     except ValueError as error:

@@ -62,9 +62,7 @@ def read_receipt(path: Path) -> Receipt | None:
     return receipt if is_whole else None
 
 
-def is_current(
-    receipt: Receipt | None, *, fingerprint: str, root: Path, elsewhere: Mapping[str, int] | None = None
-) -> bool:
+def is_current(receipt: Receipt | None, *, fingerprint: str, root: Path, elsewhere: Mapping[str, int] | None = None) -> bool:
     """Return whether the artefact of `receipt` was made from `fingerprint` and still stands whole.
 
     Args:
@@ -123,5 +121,10 @@ def write_receipt(
         metadata=dict(metadata or {}),
         hashed=[str(file.relative_to(root)) for file in files],
     )
-    write_text(path, json.dumps(asdict(receipt), sort_keys=True, ensure_ascii=False, indent=1))
+    write_text(path, as_text(receipt))
     return receipt
+
+
+def as_text(receipt: Receipt) -> str:
+    """Return a receipt as its file says it."""
+    return json.dumps(asdict(receipt), sort_keys=True, ensure_ascii=False, indent=1)

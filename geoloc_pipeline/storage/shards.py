@@ -1,7 +1,8 @@
 """Pictures in uncompressed tar shards, read by offset.
 
 A shard is an ordinary tar file (any tool opens it, WebDataset reads it); the table beside it knows where each member's bytes
-begin, so a reader needs one `pread` (or one range of an object) and no tar library. Members carry no clock and no owner: same pictures, same bytes.
+begin, so a reader needs one `pread`, or one range of an object, and no tar library. Members carry no clock and no owner: same
+pictures, same bytes.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ objects. So a reader sees the whole of it or the whole of the one before, howeve
 of two nodes that publish the same artefact the later one counts, and both are whole.
 
 The working copy is an ordinary home on the node's disk. Its receipts are kept like those that are shared (`refresh`), its files
-are brought when a step asks for them (`fetch`) and stay for the next one; pictures in tar shards are read where they are, by range.
+are brought when a step asks for them (`fetch`) and stay for the next one; pictures in tar shards are read where they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import geoloc_pipeline
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError
 from geoloc_pipeline.storage.atomic import atomic_path, is_alive, write_bytes, write_text
 from geoloc_pipeline.storage.objects import SETTING, ObjectStore, open_store
-from geoloc_pipeline.storage.receipts import Receipt, file_hash, read_receipt
+from geoloc_pipeline.storage.receipts import Receipt, as_text, file_hash, read_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LAYOUT = 1
 """Of the store; raised when what stands there is kept otherwise."""
 _AT_ONCE = 16
+_WORTH_ASKING_BYTES = 1 << 20  # whether an object is there already: below, it is written again as fast
 _MARK, _OBJECTS, _MANIFESTS, _FILES = "home.json", "objects", "manifests", "files"
 
 
@@ -133,7 +134,8 @@ class SharedHome:
         for name in dict.fromkeys([*receipt.files, *more]):
             path = self.home.root / name
             objects[name] = (file_hash(path), path.stat().st_size)
-        _each(lambda name: self._send(name, objects[name][0]), [n for n in objects if objects[n][0] not in published])
+        new = {digest: name for name, (digest, _) in objects.items() if digest not in published}  # the same bytes go once
+        _each(lambda digest: self._send(new[digest], digest), list(new))
         manifest = Manifest(receipt=asdict(receipt), objects=objects)
         key = _manifest_key(asset_key, partition)
         self._store.put(key, json.dumps(asdict(manifest), sort_keys=True, ensure_ascii=False).encode())
@@ -228,9 +230,10 @@ class SharedHome:
             return
         if theirs != ours:
             version = theirs.get("version", "unknown")
+            there, here = f"{version} (layout {theirs.get('layout')})", f"{ours['version']} (layout {LAYOUT})"
             cure = (
-                f"geoloc_pipeline {version} (layout {theirs.get('layout')}) works there, this node has {ours['version']} (layout "
-                f"{LAYOUT}): install the same version on all nodes; when all have the new one, remove {self._store.url}/{_MARK}"
+                f"geoloc_pipeline {there} works there, this node has {here}: install the same version on all nodes; "
+                f"when all have the new one, remove {self._store.url}/{_MARK}"
             )
             raise SettingError(setting=SETTING, value=self._store.url, cure=cure)
 
@@ -244,11 +247,17 @@ class SharedHome:
         """
         path = self.home.root / name
         if Path(os.path.normpath(path)) != path or not path.is_relative_to(self.home.root):
-            raise BadSourceFileError(path=self._store.url, reason=f"names a file outside: {name!r}", cure="remove that manifest")
+            raise BadSourceFileError(
+                path=self._store.url, reason=f"names a file outside: {name!r}", cure="remove that manifest"
+            )
         return path
 
     def _take(self, asset_key: str, partition: str, tag: str) -> None:
-        """Make a receipt of the working copy the published one."""
+        """Make a receipt of the working copy the published one.
+
+        Raises:
+            BadSourceFileError: The manifest is spoilt.
+        """
         folder = self.home.shared_note("making", asset_key).parent
         makers = [path.suffix[1:] for path in folder.glob(f"{asset_key}--{partition}.*")]
         if any(pid.isdigit() and is_alive(int(pid)) for pid in makers):
@@ -263,7 +272,7 @@ class SharedHome:
             path = f"{self._store.url}/{_manifest_key(asset_key, partition)}"
             raise BadSourceFileError(path=path, reason=f"not a manifest ({error})", cure=cure) from error
         self._note(asset_key, partition, tag, manifest)
-        write_text(self.home.receipt(asset_key, partition), json.dumps(asdict(receipt), sort_keys=True, ensure_ascii=False, indent=1))
+        write_text(self.home.receipt(asset_key, partition), as_text(receipt))
 
     def _stands(self, name: str, wanted: tuple[str, int], have: dict[str, Any]) -> bool:
         path = self._inside(name)
@@ -285,9 +294,10 @@ class SharedHome:
                 )
 
     def _send(self, name: str, digest: str) -> None:
-        path = self.home.root / name
-        if self._store.size(_object_key(digest)) != path.stat().st_size:
-            self._store.put_file(_object_key(digest), path)
+        path, key = self.home.root / name, _object_key(digest)
+        size_bytes = path.stat().st_size
+        if size_bytes < _WORTH_ASKING_BYTES or self._store.size(key) != size_bytes:
+            self._store.put_file(key, path)
 
     def _note_have(self, asset_key: str, partition: str, digests: dict[str, str]) -> None:
         stats = {name: (self.home.root / name).stat() for name in digests}

@@ -240,7 +240,8 @@ def _tell_all(home: Home, shared: SharedHome) -> None:
     shared.share_file(home.forgotten())
     for artefact in all_artefacts(home):
         is_told = shared.is_published(artefact.key, artefact.partition, artefact.receipt)
-        if not is_told or artefact.key in {"qdrant_collection", "evaluation_report"}:  # their receipts name not all of their files
+        has_more = artefact.key in {"qdrant_collection", "evaluation_report"}  # files that their receipts do not name
+        if not is_told or has_more:
             shared.publish(artefact.key, artefact.partition, home.beside(artefact.key, artefact.partition))
     shared.remove(key for key, _ in list(shared.unreferenced()))
 
