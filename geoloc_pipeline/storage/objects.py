@@ -7,11 +7,13 @@ never written over with other bytes, is `shared`'s promise.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -46,11 +48,13 @@ class Listed:
         key: Below the store's prefix.
         size_bytes: How large.
         tag: Changes when the object changes; what the service says for it (S3: the ETag).
+        written_s: When, by the service's clock, in seconds since 1970; infinity where it does not say.
     """
 
     key: str
     size_bytes: int
     tag: str
+    written_s: float
 
 
 class ObjectStore:
@@ -98,10 +102,6 @@ class ObjectStore:
         """Download an object to a file that nobody reads yet; errors as `get`."""
         self._asked(key, lambda there: self._fs.get_file(there, str(path)))
 
-    def has(self, key: str) -> bool:
-        """Return whether there is such an object; errors as `put`."""
-        return self.size(key) is not None
-
     def size(self, key: str) -> int | None:
         """Return how many bytes an object has; None where there is none. Errors as `put`."""
         try:
@@ -122,7 +122,9 @@ class ObjectStore:
             return
         for name, info in sorted(found.items()):
             tag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or f"{info.get('mtime', '')}-{info['size']}"
-            yield Listed(name[len(self._prefix) + 1 :], int(info["size"]), str(tag).strip('"'))
+            written = info.get("LastModified") or info.get("mtime")
+            written_s = written.timestamp() if isinstance(written, datetime) else math.inf
+            yield Listed(name[len(self._prefix) + 1 :], int(info["size"]), str(tag).strip('"'), written_s)
 
     def remove(self, key: str) -> None:
         """Remove an object; one that is gone already is fine. Errors as `put`."""

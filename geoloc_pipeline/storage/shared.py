@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,21 @@ from typing import TYPE_CHECKING, Any
 import geoloc_pipeline
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError, SettingError
 from geoloc_pipeline.storage.atomic import atomic_path, is_alive, write_bytes, write_text
+from geoloc_pipeline.storage.manifests import (
+    MANIFESTS,
+    OBJECTS,
+    Manifest,
+    manifest_key,
+    object_key,
+    objects_in,
+    parse_manifest,
+    read_note,
+)
 from geoloc_pipeline.storage.objects import SETTING, ObjectStore, open_store
 from geoloc_pipeline.storage.receipts import Receipt, as_text, file_hash, read_receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from geoloc_pipeline.storage.layout import Home
 
@@ -34,21 +44,7 @@ LAYOUT = 1
 """Of the store; raised when what stands there is kept otherwise."""
 _AT_ONCE = 16
 _WORTH_ASKING_BYTES = 1 << 20  # whether an object is there already: below, it is written again as fast
-_MARK, _OBJECTS, _MANIFESTS, _FILES = "home.json", "objects", "manifests", "files"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What is published of one artefact.
-
-    Attributes:
-        receipt: Its receipt, as `receipts.Receipt`.
-        objects: SHA-256 and size in bytes of each of its files, by path relative to the home: the receipt's, and what is shown
-            beside them.
-    """
-
-    receipt: dict[str, Any]
-    objects: dict[str, tuple[str, int]]
+_MARK, _FILES = "home.json", "files"
 
 
 class SharedHome:
@@ -77,8 +73,8 @@ class SharedHome:
                 write_bytes(self._inside(name), self._store.get(listed.key))
                 write_text(note, listed.tag)
         changed = []
-        for listed in self._store.listed(_MANIFESTS):
-            asset_key, _, partition = listed.key.removeprefix(f"{_MANIFESTS}/").removesuffix(".json").partition("/")
+        for listed in self._store.listed(MANIFESTS):
+            asset_key, _, partition = listed.key.removeprefix(f"{MANIFESTS}/").removesuffix(".json").partition("/")
             told = self._told(asset_key, partition)
             if told is None or told[0] != listed.tag or not self.home.receipt(asset_key, partition).is_file():
                 changed.append((asset_key, partition, listed.tag))
@@ -103,7 +99,7 @@ class SharedHome:
             return
         objects = told[1].objects
         wanted = [name for name in objects if shards or not name.endswith(".tar")]
-        have = _read_json(self.home.shared_note("have", f"{asset_key}/{partition}"))
+        have = read_note(self.home.shared_note("have", f"{asset_key}/{partition}"))
         missing = [name for name in wanted if not self._stands(name, objects[name], have)]
         _each(lambda name: self._bring(name, *objects[name]), missing)
         if missing:
@@ -137,15 +133,15 @@ class SharedHome:
         new = {digest: name for name, (digest, _) in objects.items() if digest not in published}  # the same bytes go once
         _each(lambda digest: self._send(new[digest], digest), list(new))
         manifest = Manifest(receipt=asdict(receipt), objects=objects)
-        key = _manifest_key(asset_key, partition)
-        self._store.put(key, json.dumps(asdict(manifest), sort_keys=True, ensure_ascii=False).encode())
+        key = manifest_key(asset_key, partition)
+        self._store.put(key, manifest.as_bytes())
         tag = next((listed.tag for listed in self._store.listed(key)), "")
         self._note_have(asset_key, partition, {name: digest for name, (digest, _) in objects.items()})
         self._note(asset_key, partition, tag, manifest)
 
     def withdraw(self, asset_key: str, partition: str) -> None:
         """Take back what is published of an artefact that turned out to be damaged; its step makes it again."""
-        self._store.remove(_manifest_key(asset_key, partition))
+        self._store.remove(manifest_key(asset_key, partition))
         self._told_path(asset_key, partition).unlink(missing_ok=True)
 
     def share_file(self, path: Path) -> None:
@@ -162,7 +158,7 @@ class SharedHome:
     def sizes(self, asset_key: str, partition: str) -> dict[str, int]:
         """Return the size in bytes of each published file of an artefact, by path relative to the home."""
         told = self._told_path(asset_key, partition)
-        return {name: size for name, (_, size) in _objects_of(told, _changed_at(told)).items()}
+        return {name: size for name, (_, size) in objects_in(told).items()}
 
     def is_published(self, asset_key: str, partition: str, receipt: Receipt) -> bool:
         """Return whether it is this receipt that everybody sees."""
@@ -197,20 +193,25 @@ class SharedHome:
         if found is None:
             cure = "materialise the asset that its folder is named after again"
             raise MissingInputError(what="an image shard", path=path, cure=cure)
-        return self._store.get_range(_object_key(found[0]), offset=offset, size_bytes=size_bytes)
+        return self._store.get_range(object_key(found[0]), offset=offset, size_bytes=size_bytes)
 
-    def unreferenced(self) -> Iterator[tuple[str, int]]:
-        """Yield key and size of objects that no manifest names: of artefacts that were made anew, or never published."""
-        named = set()
-        for listed in list(self._store.listed(_MANIFESTS)):
-            objects = json.loads(self._store.get(listed.key))["objects"]
-            named |= {_object_key(digest) for digest, _ in objects.values()}
-        for listed in self._store.listed(_OBJECTS):
-            if listed.key not in named:
-                yield listed.key, listed.size_bytes
+    def named(self) -> set[str]:
+        """Return the keys of all objects that a manifest names."""
+        manifests = [json.loads(self._store.get(listed.key)) for listed in list(self._store.listed(MANIFESTS))]
+        return {object_key(digest) for told in manifests for digest, _ in told["objects"].values()}
+
+    def unnamed(self, *, before_s: float) -> list[tuple[str, int]]:
+        """Return key and size of objects that no manifest names: of artefacts made anew, or of runs that were killed.
+
+        Args:
+            before_s: Younger ones, written at this time or later (seconds since 1970), may be about to be named: they stay.
+        """
+        old = [listed for listed in self._store.listed(OBJECTS) if listed.written_s < before_s]
+        named = self.named() if old else set()
+        return [(listed.key, listed.size_bytes) for listed in old if listed.key not in named]
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove objects that `unreferenced` named; run it while nobody publishes."""
+        """Remove objects that no manifest names."""
         _each(self._store.remove, list(keys))
 
     def ensure_ours(self) -> None:
@@ -262,15 +263,9 @@ class SharedHome:
         makers = [path.suffix[1:] for path in folder.glob(f"{asset_key}--{partition}.*")]
         if any(pid.isdigit() and is_alive(int(pid)) for pid in makers):
             return
-        data = self._store.get(_manifest_key(asset_key, partition))
-        try:
-            told = json.loads(data)
-            manifest = Manifest(told["receipt"], {name: (str(sha), int(size)) for name, (sha, size) in told["objects"].items()})
-            receipt = Receipt(**manifest.receipt)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            cure = "remove it, and materialise the asset again"
-            path = f"{self._store.url}/{_manifest_key(asset_key, partition)}"
-            raise BadSourceFileError(path=path, reason=f"not a manifest ({error})", cure=cure) from error
+        data = self._store.get(manifest_key(asset_key, partition))
+        manifest = parse_manifest(data, shown=f"{self._store.url}/{manifest_key(asset_key, partition)}")
+        receipt = Receipt(**manifest.receipt)
         self._note(asset_key, partition, tag, manifest)
         write_text(self.home.receipt(asset_key, partition), as_text(receipt))
 
@@ -286,15 +281,15 @@ class SharedHome:
 
     def _bring(self, name: str, digest: str, size_bytes: int) -> None:
         with atomic_path(self._inside(name)) as partial:
-            self._store.get_file(_object_key(digest), partial)
+            self._store.get_file(object_key(digest), partial)
             if partial.stat().st_size != size_bytes or file_hash(partial) != digest:
                 cure = "remove that object, and materialise the asset again"
                 raise BadSourceFileError(
-                    path=f"{self._store.url}/{_object_key(digest)}", reason=f"damaged: it is not {name}", cure=cure
+                    path=f"{self._store.url}/{object_key(digest)}", reason=f"damaged: it is not {name}", cure=cure
                 )
 
     def _send(self, name: str, digest: str) -> None:
-        path, key = self.home.root / name, _object_key(digest)
+        path, key = self.home.root / name, object_key(digest)
         size_bytes = path.stat().st_size
         if size_bytes < _WORTH_ASKING_BYTES or self._store.size(key) != size_bytes:
             self._store.put_file(key, path)
@@ -305,49 +300,21 @@ class SharedHome:
         write_text(self.home.shared_note("have", f"{asset_key}/{partition}"), json.dumps(have))
 
     def _told_path(self, asset_key: str, partition: str) -> Path:
-        return self.home.shared_note(_MANIFESTS, f"{asset_key}/{partition}.json")
+        return self.home.shared_note(MANIFESTS, f"{asset_key}/{partition}.json")
 
     def _note(self, asset_key: str, partition: str, tag: str, manifest: Manifest) -> None:
         write_text(self._told_path(asset_key, partition), json.dumps({"tag": tag, **asdict(manifest)}, ensure_ascii=False))
 
     def _told(self, asset_key: str, partition: str) -> tuple[str, Manifest] | None:
         """Return the manifest as this node saw it last, and its tag."""
-        told = _read_json(self._told_path(asset_key, partition))
-        if not told:
-            return None
-        return told["tag"], Manifest(told["receipt"], {name: (sha, size) for name, (sha, size) in told["objects"].items()})
+        told = read_note(self._told_path(asset_key, partition))
+        return (told["tag"], Manifest.of(told)) if told else None
 
     def _shard(self, path: Path) -> tuple[str, int] | None:
         name = path.relative_to(self.home.root).as_posix()
         _, asset_key, partition, _ = name.split("/")  # as `Home.images` has them
         told = self._told_path(asset_key, partition)
-        return _objects_of(told, _changed_at(told)).get(name)
-
-
-def _changed_at(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.is_file() else 0
-
-
-@lru_cache(maxsize=256)
-def _objects_of(path: Path, _changed_at_ns: int) -> dict[str, tuple[str, int]]:
-    return {name: (sha, size) for name, (sha, size) in _read_json(path).get("objects", {}).items()}
-
-
-def _manifest_key(asset_key: str, partition: str) -> str:
-    return f"{_MANIFESTS}/{asset_key}/{partition}.json"
-
-
-def _object_key(digest: str) -> str:
-    return f"{_OBJECTS}/{digest[:2]}/{digest}"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return what a note of the working copy says; nothing where it is not there or cannot be read: then it is made anew."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+        return objects_in(told).get(name)
 
 
 def _text_of(path: Path) -> str:
