@@ -104,6 +104,16 @@ class Step:
             found |= self.upstream(key, path.stem)
         return found
 
+    def look_around(self) -> None:
+        """Where the home is shared: bring all tables, for a step that looks at more of them than what decides its rows."""
+        if self._shared:
+            self._shared.bring()
+
+    def keep_at_hand(self, asset_key: str) -> None:
+        """Where the home is shared: bring an asset's pictures, for a step that reads all of them."""
+        if self._shared:
+            self._shared.bring_shards(asset_key)
+
     def facts(self) -> dict[str, Any]:
         """Return the facts that the step's last receipt tells; empty when it was never run."""
         receipt = read_receipt(self.pipeline.home.receipt(self.key, self.partition))

@@ -11,6 +11,7 @@ import math
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,11 +23,12 @@ from urllib.parse import urlsplit
 from geoloc_pipeline.errors import GeolocError, MissingInputError, SettingError, SourceRefusedError, SourceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 SETTING = "GEOLOC_HOME"
 EXTRA = "pip install 'geoloc-pipeline[cloud]'"
+_AT_ONCE = 16
 _TRIES = 6
 _PAUSE_S = 0.5  # doubles: half a minute in all; the step is tried again minutes later
 _DENIED = (
@@ -245,3 +247,13 @@ def _opened(url: str, _pid: int) -> ObjectStore:
     except ValueError as error:
         cure = f"{parts.scheme}:// is not known; use s3://, gs://, file:// or a folder"
         raise SettingError(setting=SETTING, value=url, cure=cure) from error
+
+
+def at_once(do: Callable[[Any], None], things: Sequence[Any]) -> None:
+    """Do something for each thing, several at a time; the first error goes on when all have ended."""
+    if not things:
+        return
+    with ThreadPoolExecutor(min(_AT_ONCE, len(things))) as pool:
+        done = [pool.submit(do, thing) for thing in things]
+    for one in done:
+        one.result()

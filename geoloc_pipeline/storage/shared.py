@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+import shutil
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -32,17 +32,16 @@ from geoloc_pipeline.storage.manifests import (
     parse_manifest,
     read_note,
 )
-from geoloc_pipeline.storage.objects import SETTING, ObjectStore, open_store
+from geoloc_pipeline.storage.objects import SETTING, ObjectStore, at_once, open_store
 from geoloc_pipeline.storage.receipts import Receipt, as_text, file_hash, read_receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from geoloc_pipeline.storage.layout import Home
 
 LAYOUT = 1
 """Of the store; raised when what stands there is kept otherwise."""
-_AT_ONCE = 16
 _WORTH_ASKING_BYTES = 1 << 20  # whether an object is there already: below, it is written again as fast
 _MARK, _FILES = "home.json", "files"
 
@@ -78,7 +77,7 @@ class SharedHome:
             told = self._told(asset_key, partition)
             if told is None or told[0] != listed.tag or not self.home.receipt(asset_key, partition).is_file():
                 changed.append((asset_key, partition, listed.tag))
-        _each(lambda one: self._take(*one), changed)
+        at_once(lambda one: self._take(*one), changed)
 
     def fetch(self, asset_key: str, partition: str, *, shards: bool = False) -> None:
         """Bring the files of a published artefact into the working copy; those that are there already stay.
@@ -101,9 +100,39 @@ class SharedHome:
         wanted = [name for name in objects if shards or not name.endswith(".tar")]
         have = read_note(self.home.shared_note("have", f"{asset_key}/{partition}"))
         missing = [name for name in wanted if not self._stands(name, objects[name], have)]
-        _each(lambda name: self._bring(name, *objects[name]), missing)
+        at_once(lambda name: self._bring(name, *objects[name]), missing)
         if missing:
             self._note_have(asset_key, partition, {name: objects[name][0] for name in wanted})
+
+    def bring_shards(self, asset_key: str) -> None:
+        """Bring an asset's tar shards for who reads all of them again and again, as far as the disk has room for them twice.
+
+        What does not fit is read where it is; errors as `fetch`.
+        """
+        for path in sorted(self.home.receipt(asset_key).parent.glob("*.json")):
+            sizes = self.sizes(asset_key, path.stem)
+            missing = sum(size for name, size in sizes.items() if not (self.home.root / name).is_file())
+            if 2 * missing < shutil.disk_usage(self.home.root).free:
+                self.fetch(asset_key, path.stem, shards=True)
+
+    def bring_table(self, path: Path) -> None:
+        """Make a table of the working copy the published one, whoever asks for it; one that was never published stays.
+
+        Args:
+            path: As `Home.table` has it.
+
+        Raises:
+            MissingInputError: As `fetch`.
+            BadSourceFileError: As `fetch`.
+            SourceUnavailableError: As `refresh`.
+        """
+        name = path.relative_to(self.home.root).as_posix()
+        told = objects_in(self._told_path(path.parent.name, path.stem)).get(name)
+        if told is None or self._is_making(path.parent.name, path.stem):
+            return
+        have = read_note(self.home.shared_note("have", f"{path.parent.name}/{path.stem}"))
+        if not self._stands(name, told, have):
+            self._bring(name, *told)
 
     def publish(self, asset_key: str, partition: str, beside: Sequence[Path] = ()) -> None:
         """Let everybody see an artefact that was made in the working copy.
@@ -131,7 +160,7 @@ class SharedHome:
             path = self.home.root / name
             objects[name] = (file_hash(path), path.stat().st_size)
         new = {digest: name for name, (digest, _) in objects.items() if digest not in published}  # the same bytes go once
-        _each(lambda digest: self._send(new[digest], digest), list(new))
+        at_once(lambda digest: self._send(new[digest], digest), list(new))
         manifest = Manifest(receipt=asdict(receipt), objects=objects)
         key = manifest_key(asset_key, partition)
         self._store.put(key, manifest.as_bytes())
@@ -212,7 +241,7 @@ class SharedHome:
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects that no manifest names."""
-        _each(self._store.remove, list(keys))
+        at_once(self._store.remove, list(keys))
 
     def ensure_ours(self) -> None:
         """Make sure that the store is there, and was written by this version; an empty one is marked as ours.
@@ -259,15 +288,19 @@ class SharedHome:
         Raises:
             BadSourceFileError: The manifest is spoilt.
         """
-        folder = self.home.shared_note("making", asset_key).parent
-        makers = [path.suffix[1:] for path in folder.glob(f"{asset_key}--{partition}.*")]
-        if any(pid.isdigit() and is_alive(int(pid)) for pid in makers):
+        if self._is_making(asset_key, partition):
             return
         data = self._store.get(manifest_key(asset_key, partition))
         manifest = parse_manifest(data, shown=f"{self._store.url}/{manifest_key(asset_key, partition)}")
         receipt = Receipt(**manifest.receipt)
         self._note(asset_key, partition, tag, manifest)
         write_text(self.home.receipt(asset_key, partition), as_text(receipt))
+
+    def _is_making(self, asset_key: str, partition: str) -> bool:
+        """Return whether a process of this node is making an artefact."""
+        folder = self.home.shared_note("making", asset_key).parent
+        makers = [path.suffix[1:] for path in folder.glob(f"{asset_key}--{partition}.*")]
+        return any(pid.isdigit() and is_alive(int(pid)) for pid in makers)
 
     def _stands(self, name: str, wanted: tuple[str, int], have: dict[str, Any]) -> bool:
         path = self._inside(name)
@@ -319,16 +352,6 @@ class SharedHome:
 
 def _text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _each(do: Callable[[Any], None], things: Sequence[Any]) -> None:
-    """Do something for each thing, several at once; the first error goes on when all have ended."""
-    if not things:
-        return
-    with ThreadPoolExecutor(min(_AT_ONCE, len(things))) as pool:
-        done = [pool.submit(do, thing) for thing in things]
-    for one in done:
-        one.result()
 
 
 def home_at(place: str | Path, environ: Mapping[str, str]) -> Home:

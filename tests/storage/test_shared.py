@@ -208,6 +208,8 @@ def test_pictures_are_read_where_they_are(storage, faults):
     assert [method for method, _ in faults.asked] == ["GET"] * 3
     with pytest.raises(MissingInputError):
         read_member(folder, shard="00009.tar", offset=0, size_bytes=1)
+    shared_home(other).bring_shards("street_view_images")
+    assert (folder / "00000.tar").read_bytes() == (one.root / "same.tar").read_bytes()
 
 
 def test_only_what_changed_is_sent_and_brought(storage, faults):
