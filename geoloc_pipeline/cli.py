@@ -19,6 +19,7 @@ from geoloc_pipeline import __version__
 from geoloc_pipeline.errors import GeolocError, MissingInputError, SettingError
 from geoloc_pipeline.orchestration.keeping import commands as keeping
 from geoloc_pipeline.storage.layout import Home
+from geoloc_pipeline.storage.shared import home_at, shared_home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +117,7 @@ def _demo(told: argparse.Namespace) -> int:
     from geoloc_pipeline.orchestration.running.display import ChainDisplay
     from geoloc_pipeline.orchestration.world import World, choose_world, prefectures_in
 
-    home = Home.at(told.home)
+    home = home_at(told.home, os.environ)
     if told.density <= 0:
         raise SettingError(setting="--density", value=told.density, cure="give a number above 0; 1 is the full demo")
     if told.world:
@@ -294,15 +295,21 @@ def _keep(told: argparse.Namespace) -> int:
 def _doctor(told: argparse.Namespace) -> int:
     from geoloc_pipeline.orchestration.keeping.doctor import describe, examine
 
-    findings = examine(_home_of(told.home), os.environ)
+    findings = examine(_home_of(told.home, bring=False), os.environ)
     print(describe(findings))
     return 2 if any(finding.is_blocking for finding in findings) else 0
 
 
-def _home_of(path: str) -> Home:
-    """Return the home that is meant: the named one, else $GEOLOC_HOME, else the first of the usual ones that has a model."""
+def _home_of(path: str, *, bring: bool = True) -> Home:
+    """Return the home that is meant: the named one, else $GEOLOC_HOME, else the first of the usual ones that has a model.
+
+    What stands on object storage is brought into this node's working copy first, where `bring` says so.
+    """
     if path or os.environ.get("GEOLOC_HOME"):
-        return Home.at(path or os.environ["GEOLOC_HOME"])
+        home = home_at(path or os.environ["GEOLOC_HOME"], os.environ)
+        if bring and (shared := shared_home(home)):
+            shared.bring()
+        return home
     homes = [Home.at(usual) for usual in ("data", DEMO_HOME)]
     return next((home for home in homes if home.checkpoint().is_file()), homes[0])
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from geoloc_pipeline.storage.layout import Home
-from geoloc_pipeline.storage.receipts import Receipt, file_hash, read_receipt
+from geoloc_pipeline.storage.receipts import Receipt, file_hash, read_receipt, size_of
+from geoloc_pipeline.storage.shared import shared_home
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,11 @@ class Artefact:
 
         A receipt from before receipts told which files are hashed: there, sizes have to do.
         """
-        files = {self.home.root / name: size for name, size in self.receipt.files.items()}
-        if any(not file.is_file() or file.stat().st_size != size for file, size in files.items()):
+        shared = shared_home(self.home)
+        elsewhere = shared.sizes(self.key, self.partition) if shared else {}
+        if any(size_of(self.home.root, name, elsewhere) != size for name, size in self.receipt.files.items()):
+            return False
+        if any(not file.is_file() for file in self.hashed_files):
             return False
         return not self.receipt.hashed or content_hash(self.hashed_files) == self.receipt.content_hash
 

@@ -18,6 +18,7 @@ from geoloc_pipeline.geo.prefectures import BY_KEY, REGIONS
 from geoloc_pipeline.orchestration.jobs import refresh_dumps, refresh_prefecture
 from geoloc_pipeline.orchestration.resources import Pipeline
 from geoloc_pipeline.storage.receipts import read_receipt
+from geoloc_pipeline.storage.shared import shared_home
 
 if TYPE_CHECKING:
     from geoloc_pipeline.sources.dump_copies import DumpVersion
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 def _built(pipeline: Pipeline, key: str) -> list[str]:
     """Return the partitions of an asset that exist."""
+    if shared := shared_home(pipeline.home):
+        shared.refresh()
     return sorted(path.stem for path in pipeline.home.receipt(key).parent.glob("*.json"))
 
 

@@ -2,12 +2,14 @@
 
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 Tables do not travel through Dagster: rooms read and write files at `storage.layout` paths, so a step can run anywhere the home
-is mounted. What Dagster gets is the content hash as data version, counts, the schema and a preview.
+is mounted; where it is on object storage, what goes in is brought and what comes out is published. What Dagster gets is the
+content hash as data version, counts, the schema and a preview.
 """
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,8 @@ from geoloc_pipeline.storage.atomic import write_text
 from geoloc_pipeline.storage.layout import WHOLE
 from geoloc_pipeline.storage.progress import Progress
 from geoloc_pipeline.storage.receipts import Receipt, fingerprint_of, is_current, read_receipt, write_receipt
-from geoloc_pipeline.tables import CONTRACTS, TableContract
+from geoloc_pipeline.storage.shared import shared_home
+from geoloc_pipeline.tables import CONTRACTS, IMAGES, TableContract
 from geoloc_pipeline.tables.lineage import COLUMN_LINEAGE
 
 if TYPE_CHECKING:
@@ -67,6 +70,12 @@ class Step:
     key: str
     partition: str = WHOLE
 
+    def __post_init__(self) -> None:
+        """See what other nodes have made, where the home is shared."""
+        self._shared = shared_home(self.pipeline.home)
+        if self._shared:
+            self._shared.refresh()
+
     @property
     def progress(self) -> Progress:
         """Where this step tells how far it is."""
@@ -95,6 +104,16 @@ class Step:
             found |= self.upstream(key, path.stem)
         return found
 
+    def look_around(self) -> None:
+        """Where the home is shared: bring all tables, for a step that looks at more of them than what decides its rows."""
+        if self._shared:
+            self._shared.bring()
+
+    def keep_at_hand(self, asset_key: str) -> None:
+        """Where the home is shared: bring an asset's pictures, for a step that reads all of them."""
+        if self._shared:
+            self._shared.bring_shards(asset_key)
+
     def facts(self) -> dict[str, Any]:
         """Return the facts that the step's last receipt tells; empty when it was never run."""
         receipt = read_receipt(self.pipeline.home.receipt(self.key, self.partition))
@@ -108,8 +127,12 @@ class Step:
         """
         home = self.pipeline.home
         receipt = read_receipt(home.receipt(self.key, self.partition))
-        if receipt is None or not is_current(receipt, fingerprint=fingerprint_of(self._with_code(inputs)), root=home.root):
+        elsewhere = self._shared.sizes(self.key, self.partition) if self._shared else {}
+        fingerprint = fingerprint_of(self._with_code(inputs))
+        if receipt is None or not is_current(receipt, fingerprint=fingerprint, root=home.root, elsewhere=elsewhere):
             return None
+        if self._shared and not self._shared.is_published(self.key, self.partition, receipt):
+            self._shared.publish(self.key, self.partition, home.beside(self.key, self.partition))
         self.context.log.info("%s/%s is current: nothing to do", self.key, self.partition)
         return self._report(receipt, seconds=0.0)
 
@@ -140,21 +163,38 @@ class Step:
             self.check(inputs)
         started_s = time.monotonic() if started_s is None else started_s
         self.progress.tell(0)
-        path.unlink(missing_ok=True)  # from here on the artefact is in the making
-        try:
-            with trying_again(self.context):
-                made = build()
-        except GeolocError as error:
-            tell_failure(self.context, self.key, error)
-            raise
-        seconds = round(time.monotonic() - started_s, 2)
-        if made.preview:
-            write_text(home.preview(self.key, self.partition), self._as_markdown(made.preview))
-        facts = {**made.facts, "seconds": seconds}
-        receipt = write_receipt(
-            path, inputs=self._with_code(inputs), files=made.files, bulk=made.bulk, root=home.root, metadata=facts
-        )
+        with self._in_the_making():
+            path.unlink(missing_ok=True)  # from here on the artefact is in the making
+            try:
+                with trying_again(self.context):
+                    made = build()
+            except GeolocError as error:
+                tell_failure(self.context, self.key, error)
+                raise
+            seconds = round(time.monotonic() - started_s, 2)
+            if made.preview:
+                write_text(home.preview(self.key, self.partition), self._as_markdown(made.preview))
+            facts = {**made.facts, "seconds": seconds}
+            receipt = write_receipt(
+                path, inputs=self._with_code(inputs), files=made.files, bulk=made.bulk, root=home.root, metadata=facts
+            )
         return self._report(receipt, seconds=seconds)
+
+    @contextmanager
+    def _in_the_making(self) -> Iterator[None]:
+        """Where the home is shared: work on what everybody sees of this artefact, and publish what came of it."""
+        if self._shared is None:
+            yield
+            return
+        archived = self.key in {contract.name for contract in IMAGES}  # only new pictures are added to it
+        self._shared.fetch(self.key, self.partition, shards=archived)
+        note = self._shared.making(self.key, self.partition)
+        try:
+            yield
+            with trying_again(self.context):
+                self._shared.publish(self.key, self.partition, self.pipeline.home.beside(self.key, self.partition))
+        finally:
+            note.unlink(missing_ok=True)
 
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Make sure that what goes in is what its receipts say: a damaged table must not become a plausible one.
@@ -169,12 +209,16 @@ class Step:
         """
         home = self.pipeline.home
         for name in filter(is_name, inputs):
+            if self._shared:
+                self._shared.fetch(*name.split("/", 1))
             found = find_artefact(home, name)
             if found is not None and found.receipt.content_hash == inputs[name] and found.is_true():
                 continue
             if found is None or found.receipt.content_hash != inputs[name]:
                 cure = "another run is making it anew: run this step again when that has ended"
             else:
+                if self._shared:
+                    self._shared.withdraw(found.key, found.partition)
                 home.receipt(found.key, found.partition).unlink(missing_ok=True)
                 cure = "a file is gone or damaged; materialise it again (its receipt was withdrawn), then this"
             raise MissingInputError(what=f"the asset `{name}` as its receipt tells it", path=home.root, cure=cure)

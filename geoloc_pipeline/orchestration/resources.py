@@ -19,6 +19,7 @@ from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.geo.prefectures import REGIONS
 from geoloc_pipeline.orchestration.settings import SETTINGS, Profile, Settings
 from geoloc_pipeline.storage.layout import Home
+from geoloc_pipeline.storage.shared import home_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +40,7 @@ class Pipeline(dg.ConfigurableResource[None]):
             `kanto=/maps/tokyo.osm.pbf kyushu=japan`; the demo brings its own.
     """
 
-    home_dir: str = Field(description="GEOLOC_HOME: folder of tables, pictures, models and reports")
+    home_dir: str = Field(description="GEOLOC_HOME: folder or URL of tables, pictures, models and reports")
     profile: str = Field(description="GEOLOC_PROFILE: japan or demo")
     osm_dumps: str = Field(
         default="", description="GEOLOC_OSM_DUMPS: region=Geofabrik id or .osm.pbf file, with blanks between"
@@ -47,8 +48,8 @@ class Pipeline(dg.ConfigurableResource[None]):
 
     @property
     def home(self) -> Home:
-        """The folder that holds everything."""
-        return Home.at(self.home_dir)
+        """Where everything is: a folder, or this node's working copy of an object storage."""
+        return home_at(self.home_dir, os.environ)
 
     @property
     def settings(self) -> Settings:

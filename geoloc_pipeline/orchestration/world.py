@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.storage.atomic import disk_errors, write_text
 from geoloc_pipeline.storage.layout import Home
+from geoloc_pipeline.storage.shared import shared_home
 
 if TYPE_CHECKING:
     from geoloc_pipeline.demo.land import Land
@@ -51,7 +52,9 @@ def choose_world(home: Home, world: World) -> World:
     Raises:
         SettingError: The home already holds another world: mixing two would make nonsense of every table.
     """
-    path = home.world_choice()
+    path, shared = home.world_choice(), shared_home(home)
+    if shared:
+        shared.refresh()
     if path.is_file():
         if read_world(home) != world:
             raise SettingError(
@@ -59,6 +62,8 @@ def choose_world(home: Home, world: World) -> World:
             )
         return world
     write_text(path, json.dumps(asdict(world), ensure_ascii=False, sort_keys=True))
+    if shared:
+        shared.share_file(path)
     return world
 
 

@@ -6,9 +6,13 @@ Does not belong here: reading, writing, or making folders.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+WORKING_COPIES = "~/.cache/geoloc_pipeline"
 WHOLE = "all"
 """Stands in for the partition of an asset that has none."""
 
@@ -18,15 +22,29 @@ class Home:
     """The folder that holds everything a pipeline has made.
 
     Attributes:
-        root: `$GEOLOC_HOME`; absolute.
+        root: `$GEOLOC_HOME`; absolute. Of a home on object storage, this node's working copy.
+        url: Of a home on object storage (`storage.shared`); None: the folder is all there is.
     """
 
     root: Path
+    url: str | None = None
 
     @classmethod
-    def at(cls, path: str | Path) -> Home:
-        """Return the home at `path`, made absolute against the current folder."""
-        return cls(root=Path(path).expanduser().absolute())
+    def at(cls, place: str | Path, *, working_copies: str | Path = WORKING_COPIES) -> Home:
+        """Return the home at a place; nothing is asked or made yet.
+
+        Args:
+            place: A folder, made absolute against the current one, or a URL: `file:///folder`, `s3://bucket/folder`, or
+                another that fsspec reads.
+            working_copies: Where this node keeps what it needs of homes that are URLs, each in a folder of its own.
+        """
+        parts = urlsplit(str(place)) if "://" in str(place) else None
+        if parts is None or parts.scheme == "file":
+            return cls(root=Path(parts.path if parts else place).expanduser().absolute())
+        url = str(place).rstrip("/")
+        name = re.sub(r"[^A-Za-z0-9]+", "-", f"{parts.hostname or ''}{parts.path}").strip("-")[:60]
+        folder = Path(working_copies).expanduser().absolute()
+        return cls(root=folder / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}", url=url)
 
     def table(self, asset_key: str, partition: str = WHOLE) -> Path:
         """Return the Parquet file of one partition of a table."""
@@ -147,6 +165,19 @@ class Home:
     def reproduction(self) -> Path:
         """Return the record from which the same tables can be made again in another home."""
         return self.reports() / "reproduction.json"
+
+    def beside(self, asset_key: str, partition: str = WHOLE) -> list[Path]:
+        """Return files that belong to an artefact although its receipt does not name them; they need not be there."""
+        more = {
+            "geolocation_model": [self.model() / "config.json", self.training_metrics()],
+            "qdrant_collection": [self.qdrant()],  # there only where no server has the gallery
+            "evaluation_report": [self.calibration()],
+        }
+        return [self.preview(asset_key, partition), *more.get(asset_key, [])]
+
+    def shared_note(self, kind: str, name: str) -> Path:
+        """Return what this node notes about the object storage that it is a working copy of (`storage.shared`)."""
+        return self.root / "shared" / kind / name
 
     def progress(self, asset_key: str, partition: str = WHOLE) -> Path:
         """Return the file in which a running step tells how far it is."""

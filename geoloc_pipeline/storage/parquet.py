@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError
 from geoloc_pipeline.storage.atomic import atomic_path
+from geoloc_pipeline.storage.shared import shared_home_of
 from geoloc_pipeline.tables import check_table, empty_table
 from geoloc_pipeline.tables.contract import VECTORS, as_table
 
@@ -72,8 +73,11 @@ def read_table(contract: TableContract, path: Path) -> Any:
     Raises:
         MissingInputError: The file is not there; the cure names the asset to materialise.
         BadSourceFileError: The file is no Parquet file of this table.
+        SourceUnavailableError: It is on object storage, which does not answer.
         OSError: The disk cannot be read.
     """
+    if shared := shared_home_of(path):
+        shared.bring_table(path)
     if not path.exists():
         raise MissingInputError(
             what=f"the table `{contract.name}`",

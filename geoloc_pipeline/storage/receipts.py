@@ -62,20 +62,27 @@ def read_receipt(path: Path) -> Receipt | None:
     return receipt if is_whole else None
 
 
-def is_current(receipt: Receipt | None, *, fingerprint: str, root: Path) -> bool:
+def is_current(receipt: Receipt | None, *, fingerprint: str, root: Path, elsewhere: Mapping[str, int] | None = None) -> bool:
     """Return whether the artefact of `receipt` was made from `fingerprint` and still stands whole.
 
     Args:
         receipt: From `read_receipt`.
         fingerprint: Of what would go in now.
         root: The home that the receipt's files are relative to.
+        elsewhere: Sizes in bytes of files that need not be here, as every node can have them; by path relative to the home.
 
     Returns:
         False when there is nothing, something else went in, or a file is gone or has another size.
     """
     if receipt is None or receipt.fingerprint != fingerprint:
         return False
-    return all((root / name).is_file() and (root / name).stat().st_size == size for name, size in receipt.files.items())
+    return all(size_of(root, name, elsewhere or {}) == size for name, size in receipt.files.items())
+
+
+def size_of(root: Path, name: str, elsewhere: Mapping[str, int]) -> int | None:
+    """Return the size of a file of a home, here or elsewhere; None where it is nowhere."""
+    path = root / name
+    return path.stat().st_size if path.is_file() else elsewhere.get(name)
 
 
 def write_receipt(
@@ -114,5 +121,10 @@ def write_receipt(
         metadata=dict(metadata or {}),
         hashed=[str(file.relative_to(root)) for file in files],
     )
-    write_text(path, json.dumps(asdict(receipt), sort_keys=True, ensure_ascii=False, indent=1))
+    write_text(path, as_text(receipt))
     return receipt
+
+
+def as_text(receipt: Receipt) -> str:
+    """Return a receipt as its file says it."""
+    return json.dumps(asdict(receipt), sort_keys=True, ensure_ascii=False, indent=1)

@@ -1,7 +1,8 @@
 """Pictures in uncompressed tar shards, read by offset.
 
 A shard is an ordinary tar file (any tool opens it, WebDataset reads it); the table beside it knows where each member's bytes
-begin, so a reader needs one `pread` and no tar library. Members carry no clock and no owner: same pictures, same bytes.
+begin, so a reader needs one `pread`, or one range of an object, and no tar library. Members carry no clock and no owner: same
+pictures, same bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from geoloc_pipeline.errors import MissingInputError
 from geoloc_pipeline.storage.atomic import atomic_path
+from geoloc_pipeline.storage.shared import shared_home_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +68,14 @@ def _padded(size_bytes: int) -> int:
     return -(-size_bytes // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
+def shard_size(path: Path) -> int | None:
+    """Return the size of a shard in bytes, here or on object storage; None where it is gone."""
+    if path.is_file():
+        return path.stat().st_size
+    shared = shared_home_of(path)
+    return shared.shard_size(path) if shared else None
+
+
 def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> bytes:
     """Return the bytes of one picture.
 
@@ -80,6 +90,7 @@ def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> by
 
     Raises:
         MissingInputError: The shard is not there, or shorter than the table says.
+        SourceUnavailableError: It is on object storage, which does not answer.
     """
     path = folder / shard
     try:
@@ -89,8 +100,11 @@ def read_member(folder: Path, *, shard: str, offset: int, size_bytes: int) -> by
         finally:
             os.close(descriptor)
     except FileNotFoundError as error:
-        cure = "materialise the asset that its folder is named after again"
-        raise MissingInputError(what="an image shard", path=path, cure=cure) from error
+        shared = shared_home_of(path)
+        if shared is None:
+            cure = "materialise the asset that its folder is named after again"
+            raise MissingInputError(what="an image shard", path=path, cure=cure) from error
+        data = shared.read_range(path, offset=int(offset), size_bytes=int(size_bytes))
     if len(data) != size_bytes:
         raise MissingInputError(
             what=f"{size_bytes} bytes at {offset} of an image shard",

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from geoloc_pipeline.errors import BadSourceFileError, MissingInputError
 from geoloc_pipeline.model.preprocess import count_squares, cut_square, decode_view, resize_square
 from geoloc_pipeline.model.vocabulary import CODE_COLUMNS, Vocabulary
-from geoloc_pipeline.storage.shards import read_member
+from geoloc_pipeline.storage.shards import read_member, shard_size
 from geoloc_pipeline.tables import LABEL_IGNORED, TASKS
 
 if TYPE_CHECKING:
@@ -125,10 +125,11 @@ class Squares(Dataset[Batch]):
         for (folder, shard), end in ends.items():
             path = self._folders[folder] / shard
             cure = f"materialise `training_shards` of {self._folders[folder].name} again"
-            if not path.is_file():
+            size_bytes = shard_size(path)
+            if size_bytes is None:
                 raise MissingInputError(what="a shard of training pictures", path=path, cure=cure)
-            if path.stat().st_size < end:
-                reason = f"cut short: {path.stat().st_size:,} of at least {end:,} bytes"
+            if size_bytes < end:
+                reason = f"cut short: {size_bytes:,} of at least {end:,} bytes"
                 raise BadSourceFileError(path=path, reason=reason, cure=cure)
 
     def __getitem__(self, number: int) -> Batch:

@@ -21,11 +21,21 @@ def test_every_thing_has_a_place_of_its_own_below_the_home(tmp_path: Path) -> No
         "images": ("a", "p"), "dumps": ("kanto",),
         "photo_set": ("local",), "coverage_tiles": ("mapillary",), "extraction_scratch": ("a", "p"), "receipt": ("a", "p"),
         "progress": ("a", "p"), "preview": ("a", "p"), "log": ("a",), "at": None,
+        "beside": None, "shared_note": ("a", "p"),
     }  # fmt: skip
-    names = [name for name in dir(Home) if not name.startswith("_") and name != "root"]
+    names = [name for name in dir(Home) if not name.startswith("_") and name not in {"root", "url"}]
     paths = [getattr(home, name)(*(arguments.get(name, ()) or ())) for name in names if arguments.get(name, ()) is not None]
     assert all(tmp_path in path.parents for path in paths)
     assert len(set(paths)) == len(paths)
+
+
+def test_homes_that_are_urls_have_working_copies_of_their_own(tmp_path: Path) -> None:
+    urls = ("s3://bucket/home", "s3://bucket/home/2", "s3://bucket-home", "gs://bucket/home")
+    homes = [Home.at(url, working_copies=tmp_path) for url in urls]
+    assert [home.url for home in homes] == list(urls)
+    assert len({home.root for home in homes}) == len(urls)
+    assert all(home.root.parent == tmp_path for home in homes)
+    assert Home.at("s3://bucket/home/", working_copies=tmp_path) == homes[0]
 
 
 def test_partitions_of_a_table_come_in_order(tmp_path: Path) -> None:

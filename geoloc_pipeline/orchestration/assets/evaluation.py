@@ -69,6 +69,7 @@ def evaluation_report(context: dg.AssetExecutionContext, config: EvaluationConfi
 
     def build() -> Made:
         started_s = time.monotonic()
+        step.look_around()  # evidence and coverage: whose pictures, from where
         judged = judge(step, inputs, top_k=top_k)
         home, result = pipeline.home, judged.result
         write_text(home.calibration(), json.dumps(result.calibration.to_json(), indent=1, sort_keys=True))

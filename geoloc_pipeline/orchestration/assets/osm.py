@@ -16,6 +16,8 @@ from geoloc_pipeline.orchestration.io import OWNERS, Made, Outcome, Step, sheet,
 from geoloc_pipeline.orchestration.limits import trying_again
 from geoloc_pipeline.orchestration.partitions import prefectures, region_to_prefectures, regions
 from geoloc_pipeline.orchestration.resources import Pipeline
+from geoloc_pipeline.storage.layout import WHOLE
+from geoloc_pipeline.storage.shared import shared_home
 from geoloc_pipeline.tables import CENSUS_TOWNS, OSM_LANDMARKS, OSM_ROADS
 
 EXTRACTS = dg.AssetSpec(
@@ -44,6 +46,8 @@ def observe_extracts(context: dg.AssetExecutionContext, pipeline: Pipeline) -> I
     context.log.info("%d of %d regions are published", len(versions), len(REGIONS))
     seen = {region: version.sequence for region, version in versions.items()}
     write_receipt(pipeline.home.receipt("geofabrik_extracts"), inputs=seen, files=[], root=pipeline.home.root)
+    if shared := shared_home(pipeline.home):
+        shared.publish("geofabrik_extracts", WHOLE)
     for region, version in versions.items():
         told: dict[str, Any] = {
             "sequence": version.sequence,

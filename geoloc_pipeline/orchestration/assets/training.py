@@ -97,6 +97,8 @@ def geolocation_model(context: dg.AssetExecutionContext, pipeline: Pipeline, con
     def build() -> Made:
         from geoloc_pipeline.training.run import read_run
 
+        step.look_around()  # the export names the pictures' makers
+        step.keep_at_hand("training_shards")
         shards, told_at = table_paths(pipeline, "training_shards", artefacts), home.training_run()
         told = {
             "preset": preset,

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from geoloc_pipeline.errors import MissingInputError, SettingError
+from geoloc_pipeline.errors import GeolocError, MissingInputError, SettingError
 from geoloc_pipeline.orchestration.settings import Profile
 from geoloc_pipeline.storage.layout import Home
+from geoloc_pipeline.storage.shared import shared_home
 
 DISK_BYTES = {"the demo": 2 * 10**9, "a prefecture": 30 * 10**9, "Japan": 700 * 10**9}
 """Rule of thumb. A prefecture: 20,000 pictures of 280 KB twice (archive, training views), its region's dump and room to work;
@@ -49,7 +50,7 @@ class Finding:
 def examine(home: Home, environ: Mapping[str, str]) -> list[Finding]:
     """Return what this machine has and lacks.
 
-    Takes a second or two; nothing is fetched, and only a Qdrant server that is named is spoken to.
+    Takes a second or two; nothing is fetched, and only a Qdrant server and an object storage that are named are spoken to.
 
     Args:
         home: The home to be worked in; it need not exist.
@@ -65,6 +66,7 @@ def examine(home: Home, environ: Mapping[str, str]) -> list[Finding]:
         gallery = beside.submit(_gallery, environ)  # it may wait for a server
         return [
             _home(home),
+            *_storage(home),
             _disk(home, profile),
             _profile(profile),
             *_street_view(environ, profile),
@@ -108,6 +110,17 @@ def _home(home: Home) -> Finding:
     except OSError as error:
         return Finding("home", "missing", f"{told} cannot be written ({error.strerror or error})", cure, is_blocking=True)
     return Finding("home", "ok", told)
+
+
+def _storage(home: Home) -> Iterator[Finding]:
+    if not home.url:
+        return
+    try:
+        shared_home(home)
+    except GeolocError as error:
+        yield Finding("object storage", "missing", str(error), is_blocking=True)
+        return
+    yield Finding("object storage", "ok", f"{home.url} answers; this node's working copy is {home.root}")
 
 
 def _disk(home: Home, profile: str) -> Finding:

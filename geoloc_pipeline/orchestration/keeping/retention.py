@@ -18,9 +18,11 @@ from geoloc_pipeline.sources.dump_copies import Retention, day_in
 from geoloc_pipeline.storage.atomic import disk_errors
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.lifeline import hold_home
+from geoloc_pipeline.storage.shared import shared_home
 
 DAY_S = 86_400
 _PATIENCE_S = 5.0
+_OBJECT = "object"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def find_spare(home: Home, rules: Rules, *, now_s: float | None = None) -> list[
         ),
         *_old(home.scratch(), "scratch", now_s - rules.scratch_days * DAY_S, f"untouched for {rules.scratch_days:g} days"),
         *_partial(home, now_s),
+        *_objects(home, now_s),
     ]
     spare = [each for each in found if not any(each.path == path or each.path in path.parents for path in named)]
     return sorted(spare, key=lambda each: (each.kind, each.path))
@@ -151,6 +154,13 @@ def _partial(home: Home, now_s: float) -> Iterator[Spare]:
             yield Spare("half-written", path, "its writer was killed", path.stat().st_size)
 
 
+def _objects(home: Home, now_s: float) -> Iterator[Spare]:
+    """Yield what nothing names on the object storage: a day is longer than an artefact takes to be published."""
+    if shared := shared_home(home):
+        for key, size_bytes in shared.unnamed(before_s=now_s - DAY_S):
+            yield Spare(_OBJECT, home.root / key, "of an artefact that was made anew, or never published", size_bytes)
+
+
 def clean(home: Home, rules: Rules) -> list[Spare]:
     """Remove what the rules make superfluous, and return it.
 
@@ -160,6 +170,8 @@ def clean(home: Home, rules: Rules) -> list[Spare]:
     """
     with hold_home(home, patience_s=_PATIENCE_S), disk_errors(home.root):
         spare = find_spare(home, rules)
+        if shared := shared_home(home):
+            shared.remove(each.path.relative_to(home.root).as_posix() for each in spare if each.kind == _OBJECT)
         for each in spare:
             if each.kind == "collection":
                 each.path.with_name(f"{each.path.name}.json").unlink(missing_ok=True)  # first: half of it never counts as whole

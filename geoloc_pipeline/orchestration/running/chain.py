@@ -225,7 +225,7 @@ class Worker:
         self._process: subprocess.Popen[str] | None = None
         self._environment = {
             **os.environ,
-            "GEOLOC_HOME": str(home.root),
+            "GEOLOC_HOME": home.url or str(home.root),
             "GEOLOC_PROFILE": profile,
             "OMP_NUM_THREADS": "1",
             ANCESTOR_VARIABLE: str(os.getpid()),
