@@ -31,6 +31,7 @@ from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.parquet import read_table
 from geoloc_pipeline.storage.receipts import fingerprint_of
 from geoloc_pipeline.storage.shards import read_member, write_shard
+from geoloc_pipeline.storage.shared import shared_home
 from geoloc_pipeline.tables import CONTRACTS, check_table
 
 KEY = "47_okinawa"
@@ -113,6 +114,34 @@ def test_a_picture_is_gone_from_every_file_and_nothing_else_is(own_home):
     assert "removed on request" in (home.model_export() / "README.md").read_text(encoding="utf-8")
     assert Forgotten(home.forgotten()).holds(source=picture["source"], source_image_id=picture["source_image_id"])
     assert read_note(home) is None
+
+
+def test_on_object_storage_it_is_gone_from_every_object_whoever_asks(own_home, s3, tmp_path):
+    picture, url = chosen(own_home, "train"), f"s3://homes/{tmp_path.name}"
+    archived = read_member(
+        own_home.images("street_view_images", KEY),
+        shard=picture["shard"],
+        offset=picture["offset"],
+        size_bytes=picture["size_bytes"],
+    )
+    maker = Home(root=own_home.root, url=url)
+    for artefact in all_artefacts(maker):
+        shared_home(maker).publish(artefact.key, artefact.partition, maker.beside(artefact.key, artefact.partition))
+    other = Home.at(url, working_copies=tmp_path / "other")
+
+    def objects_with(data: bytes) -> list[str]:
+        listed = s3.list_objects_v2(Bucket="homes", Prefix=f"{tmp_path.name}/objects/")["Contents"]
+        return [one["Key"] for one in listed if data in s3.get_object(Bucket="homes", Key=one["Key"])["Body"].read()]
+
+    pieces = (archived[:400], archived[-200:], picture["image_id"].encode())
+    assert all(objects_with(piece) for piece in pieces)
+    shared_home(other).bring()
+    forget(other, Request(source_image_id=picture["source_image_id"]))
+    assert [objects_with(piece) for piece in pieces] == [[], [], []]
+    assert faults(other) == []
+    shared_home(maker).bring()
+    assert picture["image_id"] not in set(rows(maker, "street_view_images")["image_id"])
+    assert Forgotten(maker.forgotten()).holds(source=picture["source"], source_image_id=picture["source_image_id"])
 
 
 def test_the_gallery_does_not_find_it_any_more(own_home):

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from geoloc_pipeline.errors import SettingError
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
+from geoloc_pipeline.orchestration.keeping.forget_shared import on_shared_home
 from geoloc_pipeline.storage.atomic import disk_errors, write_text
 from geoloc_pipeline.storage.layout import Home
 from geoloc_pipeline.storage.lifeline import hold_home
-from geoloc_pipeline.storage.shared import SharedHome, shared_home
 from geoloc_pipeline.tables import IMAGES
 
 if TYPE_CHECKING:
@@ -217,34 +217,18 @@ def _carry_out(home: Home, note: Note) -> Note:
     from geoloc_pipeline.imagery.forgotten import Forgotten
     from geoloc_pipeline.orchestration.keeping import forget_files, forget_records
 
-    shared = shared_home(home)
-    before = shared.named() if shared else set()
-    if shared:
-        shared.bring(shards=True, without=())
-    Forgotten(home.forgotten()).add_all(_listed(note), why=f"request {note.request_id}")
-    forget_files.clear_archives(home, note)
-    forget_files.clear_tables(home, note)
-    forget_files.clear_gallery(home, note)
-    forget_files.clear_pages(home, note)
-    forget_records.clear_dagster(home, note)
-    forget_records.renew_receipts(home, note)
-    if shared:
-        _tell_all(home, shared, before)
+    with on_shared_home(home):
+        Forgotten(home.forgotten()).add_all(_listed(note), why=f"request {note.request_id}")
+        forget_files.clear_archives(home, note)
+        forget_files.clear_tables(home, note)
+        forget_files.clear_gallery(home, note)
+        forget_files.clear_pages(home, note)
+        forget_records.clear_dagster(home, note)
+        forget_records.renew_receipts(home, note)
     _record(home, note)
     with disk_errors(home.forgetting()):
         home.forgetting().unlink(missing_ok=True)
     return note
-
-
-def _tell_all(home: Home, shared: SharedHome, before: set[str]) -> None:
-    """Let all nodes see what is left, and remove the objects that were named before, and so held the pictures."""
-    shared.share_file(home.forgotten())
-    for artefact in all_artefacts(home):
-        is_told = shared.is_published(artefact.key, artefact.partition, artefact.receipt)
-        has_more = artefact.key in {"qdrant_collection", "evaluation_report"}  # files that their receipts do not name
-        if not is_told or has_more:
-            shared.publish(artefact.key, artefact.partition, home.beside(artefact.key, artefact.partition))
-    shared.remove(before - shared.named())
 
 
 def _listed(note: Note) -> Iterable[tuple[str, str, str]]:
