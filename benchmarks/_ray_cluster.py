@@ -1,0 +1,185 @@
+"""A small Ray cluster on this machine: a head and some nodes, each of them a process of its own on loopback ports.
+
+Belongs here: starting, killing and ending nodes; whoever knows the token may hand jobs to them.
+Does not belong here: what the jobs are, and where their records are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from benchmarks._dagster_server import PATIENCE_S, StuckError, free_ports, tool
+
+GIB = 1 << 30
+STORE_BYTES = 80 << 20
+"""Ray's least; the runs hand nothing to each other in memory."""
+
+
+@dataclass(frozen=True)
+class NodeSize:
+    """What a node says it has. Ray believes it: nothing of it is reserved or measured.
+
+    Attributes:
+        cpus: Cores.
+        gpus: GPUs; a node of a demo may claim one that it has not, so that what asks for one finds a place.
+        network: Slots for runs that speak to a service.
+        memory_bytes: Memory.
+    """
+
+    cpus: int = 2
+    gpus: int = 0
+    network: int = 1
+    memory_bytes: int = 32 * GIB
+
+
+HEAD = NodeSize(cpus=0, network=0, memory_bytes=GIB)
+"""The head takes no runs: when it does, they go with it."""
+
+
+@dataclass
+class RayCluster:
+    """A running cluster.
+
+    Attributes:
+        folder: Of Ray's own files and logs.
+        environment: Of every node, and so of every run: the home, the way to the records, the keys.
+        port: Of the head.
+        dashboard: Port of the head's HTTP door, at which jobs are handed in.
+        sizes: Of the nodes, by name.
+        processes: `ray start` of each node that was started and not ended, by name.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    port: int
+    dashboard: int
+    sizes: Mapping[str, NodeSize]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Where jobs are handed in."""
+        return f"http://127.0.0.1:{self.dashboard}"
+
+    def log(self, name: str) -> Path:
+        """Return the file that takes what a node says."""
+        return self.folder / f"ray-{name}.log"
+
+    def host(self, name: str) -> str:
+        """Return a node's own address; 127.0.0.1 will not do, Ray would take the machine's outer address instead."""
+        return f"127.0.1.{1 + list(self.sizes).index(name)}"
+
+    def start(self, name: str) -> None:
+        """Start a node, as a container or a unit of systemd would: `ray start --block`."""
+        size = self.sizes[name]
+        agent, grpc, environment_agent, metrics = free_ports(4)
+        command = [
+            tool("ray"), "start", "--block", "--disable-usage-stats", f"--node-ip-address={self.host(name)}",
+            f"--num-cpus={size.cpus}", f"--num-gpus={size.gpus}", f"--memory={size.memory_bytes}",
+            f"--object-store-memory={STORE_BYTES}", f"--resources={json.dumps({'network': size.network} if size.network else {})}",
+            f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}",
+            f"--runtime-env-agent-port={environment_agent}", f"--metrics-export-port={metrics}",
+        ]  # fmt: skip
+        if name == "head":
+            command += [
+                "--head", f"--port={self.port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
+                f"--temp-dir={self.folder}",
+            ]  # fmt: skip
+        else:
+            command.append(f"--address={self.host('head')}:{self.port}")
+        with self.log(name).open("a", encoding="utf-8") as stream:
+            self.processes[name] = subprocess.Popen(
+                command, env=self.environment, cwd=self.folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def alive(self) -> int:
+        """Return how many nodes the head takes for alive; 0 when it does not answer."""
+        token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
+        try:
+            told = httpx.get(f"{self.address}/nodes?view=summary", headers=token, timeout=10, trust_env=False).json()
+        except (httpx.HTTPError, ValueError):
+            return 0
+        return sum(node["raylet"].get("state") == "ALIVE" for node in told["data"]["summary"])
+
+    def wait(self) -> None:
+        """Wait until every node that was started has joined.
+
+        Raises:
+            StuckError: One has not, or has ended.
+        """
+        deadline_s = time.monotonic() + PATIENCE_S
+        while self.alive() < len(self.processes):
+            if time.monotonic() > deadline_s or any(process.poll() is not None for process in self.processes.values()):
+                raise StuckError(f"the Ray cluster does not come up\n{self.logs()}")
+            time.sleep(0.5)
+
+    def kill(self, name: str) -> None:
+        """Take a node away, as a power cut does: everything of it at once, the runs on it included."""
+        process = self.processes.pop(name)
+        with suppress(psutil.NoSuchProcess):
+            kill_all([psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)])
+        process.wait()
+
+    def end(self) -> None:
+        """End every node; runs on them end as well."""
+        for name in sorted(self.processes, key=lambda name: name == "head"):
+            self.kill(name)
+
+    def logs(self) -> str:
+        """Return the last of what the nodes have said."""
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in self.folder.glob("ray-*.log"))
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    """Kill processes; those that are gone already are no fault. All are stopped first, so that none starts another meanwhile."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+@contextmanager
+def ray_cluster(sizes: Mapping[str, NodeSize], environment: Mapping[str, str]) -> Iterator[RayCluster]:
+    """Yield a cluster of a head and the named nodes; the block ends all of it.
+
+    Args:
+        sizes: Of the nodes, by name.
+        environment: Of every node.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets stand in it, and their names may have 107 bytes
+    port, dashboard = free_ports(2)
+    told = {
+        **environment,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+        "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
+    }
+    cluster = RayCluster(folder, told, port, dashboard, {"head": HEAD, **sizes})
+    try:
+        for name in cluster.sizes:
+            cluster.start(name)
+            cluster.wait()  # one after the other: nodes of one machine that start together trip over each other's sockets
+        yield cluster
+    finally:
+        cluster.end()
+        if not os.environ.get('KEEP'): shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment_without_ray() -> dict[str, str]:
+    """Return this process's environment without what somebody has set for another cluster."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
