@@ -333,16 +333,27 @@ class Server:
         rows = self.ask(query, filter=wanted)["runsOrError"]["results"]
         return sorted((_run_told(row) for row in rows), key=lambda run: (run.partition, run.run_id))
 
+    def run(self, run_id: str) -> RunTold:
+        """Return one run."""
+        query = """query ($id: ID!) {runOrError(runId: $id) {... on Run {
+            runId status startTime endTime tags {key value} assetSelection {path} assets {key {path}}}}}"""
+        return _run_told(self.ask(query, id=run_id)["runOrError"])
+
+    def moments_of(self, run_id: str) -> list[tuple[float, str, str]]:
+        """Return what a run's log tells, in order: seconds since 1970, kind of event (empty: a line), and the words."""
+        query = """query ($id: ID!) {logsForRun(runId: $id) {... on EventConnection {events {
+            ... on MessageEvent {message timestamp eventType}}}}}"""
+        events = [event for event in self.ask(query, id=run_id)["logsForRun"]["events"] if event]
+        return [(float(event["timestamp"]) / 1000, event["eventType"] or "", event["message"]) for event in events]
+
     def wait_for_runs(self, run_ids: Sequence[str]) -> list[RunTold]:
         """Wait until runs have ended; return them in the order asked.
 
         Raises:
             StuckError: They do not end.
         """
-        query = """query ($id: ID!) {runOrError(runId: $id) {... on Run {
-            runId status startTime endTime tags {key value} assetSelection {path} assets {key {path}}}}}"""
         for _ in _until(PATIENCE_S):
-            runs = [_run_told(self.ask(query, id=run_id)["runOrError"]) for run_id in run_ids]
+            runs = [self.run(run_id) for run_id in run_ids]
             if all(run.status in {"SUCCESS", "FAILURE", "CANCELED"} for run in runs):
                 return runs
         raise StuckError(f"runs do not end: {runs}\n{self.logs()}")

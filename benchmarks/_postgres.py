@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -60,16 +59,11 @@ class Postgres:
 
     def is_up(self) -> bool:
         """Return whether it runs."""
-        return self.pid() is not None
-
-    def pid(self) -> int | None:
-        """Return the server's process id; None where it does not run."""
         try:
-            pid = int((self.folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
-            os.kill(pid, 0)
+            os.kill(int((self.folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split()[0]), 0)
         except (OSError, ValueError, IndexError):
-            return None
-        return pid
+            return False
+        return True
 
     def connections(self) -> int:
         """Return how many connections clients hold at this moment, this one left out."""
@@ -126,7 +120,6 @@ def postgres_server() -> Iterator[Postgres]:
         server.start()
         yield server
     finally:
-        if (pid := server.pid()) is not None:
-            os.kill(pid, signal.SIGQUIT)  # its word for "at once"; the rest of it ends with it
-            server.call("pg_ctl", "-m", "immediate", "stop")
+        if server.is_up():
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -17,11 +17,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
 from benchmarks._dagster_server import PATIENCE_S, StuckError, free_ports, tool
+from geoloc_pipeline.orchestration.needs import NETWORK
 
 GIB = 1 << 30
 STORE_BYTES = 80 << 20
@@ -85,11 +87,12 @@ class RayCluster:
     def start(self, name: str) -> None:
         """Start a node, as a container or a unit of systemd would: `ray start --block`."""
         size = self.sizes[name]
+        resources = json.dumps({NETWORK: size.network} if size.network else {})
         agent, grpc, environment_agent, metrics = free_ports(4)
         command = [
             tool("ray"), "start", "--block", "--disable-usage-stats", f"--node-ip-address={self.host(name)}",
             f"--num-cpus={size.cpus}", f"--num-gpus={size.gpus}", f"--memory={size.memory_bytes}",
-            f"--object-store-memory={STORE_BYTES}", f"--resources={json.dumps({'network': size.network} if size.network else {})}",
+            f"--object-store-memory={STORE_BYTES}", f"--resources={resources}",
             f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}",
             f"--runtime-env-agent-port={environment_agent}", f"--metrics-export-port={metrics}",
         ]  # fmt: skip
@@ -105,14 +108,23 @@ class RayCluster:
                 command, env=self.environment, cwd=self.folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
             )
 
-    def alive(self) -> int:
-        """Return how many nodes the head takes for alive; 0 when it does not answer."""
+    def ask(self, path: str) -> Any:
+        """Return what the head answers; None when it does not."""
         token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
         try:
-            told = httpx.get(f"{self.address}/nodes?view=summary", headers=token, timeout=10, trust_env=False).json()
+            return httpx.get(f"{self.address}{path}", headers=token, timeout=10, trust_env=False).raise_for_status().json()
         except (httpx.HTTPError, ValueError):
-            return 0
-        return sum(node["raylet"].get("state") == "ALIVE" for node in told["data"]["summary"])
+            return None
+
+    def alive(self) -> int:
+        """Return how many nodes the head takes for alive; 0 when it does not answer."""
+        told = self.ask("/nodes?view=summary")
+        return sum(node["raylet"].get("state") == "ALIVE" for node in told["data"]["summary"]) if told else 0
+
+    def node_of(self, submission: str) -> str:
+        """Return the name of the node on which a job runs or ran; empty when nobody knows."""
+        address = str((self.ask(f"/api/jobs/{submission}") or {}).get("driver_agent_http_address") or "")
+        return next((name for name in self.sizes if f"//{self.host(name)}:" in address), "")
 
     def wait(self) -> None:
         """Wait until every node that was started has joined.
@@ -140,11 +152,12 @@ class RayCluster:
 
     def logs(self) -> str:
         """Return the last of what the nodes have said."""
-        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in self.folder.glob("ray-*.log"))
+        said = {path.name: path.read_text(encoding="utf-8", errors="replace")[-3000:] for path in self.folder.glob("ray-*.log")}
+        return "\n".join(f"--- {name}\n{text}" for name, text in said.items())
 
 
 def kill_all(processes: list[psutil.Process]) -> None:
-    """Kill processes; those that are gone already are no fault. All are stopped first, so that none starts another meanwhile."""
+    """Kill processes, all stopped first, so that none starts another meanwhile; those that are gone already are no fault."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.suspend()
@@ -165,6 +178,8 @@ def ray_cluster(sizes: Mapping[str, NodeSize], environment: Mapping[str, str]) -
     port, dashboard = free_ports(2)
     told = {
         **environment,
+        "PATH": f"{Path(tool('dagster')).parent}:{environment.get('PATH', os.defpath)}",  # where runs find `dagster`
+        "RAY_memory_monitor_refresh_ms": "0",  # it would kill runs when others fill the memory of this machine
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
@@ -177,7 +192,7 @@ def ray_cluster(sizes: Mapping[str, NodeSize], environment: Mapping[str, str]) -
         yield cluster
     finally:
         cluster.end()
-        if not os.environ.get('KEEP'): shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment_without_ray() -> dict[str, str]:

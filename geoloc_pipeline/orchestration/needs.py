@@ -1,8 +1,9 @@
 """What a run needs of the machine that it runs on, so that a cluster can find a place for it; a single machine never asks.
 
 https://docs.ray.io/en/latest/ray-core/scheduling/resources.html
-Ray reserves what a run says it needs and measures nothing: memory here is for the scheduler, the caps that hold are in the steps
-(`settings.memory_limit_bytes`). How many runs may use a service or the GPU at once is no matter of machines: pools keep that.
+Ray reserves what a run says it needs and measures nothing: memory here is for the scheduler, the caps that hold are in the
+steps (`settings.memory_limit_bytes`). How many runs may use a service or the GPU at once is no matter of machines: pools keep
+that.
 
 Belongs here: the needs of each asset, and of several together.
 Does not belong here: how a run gets to a machine (`running.ray_launcher`), how much each machine has (`deploy/ray`).
