@@ -1,7 +1,7 @@
 """A whole cluster on this machine: Ray's head and nodes, PostgreSQL, and Dagster's servers that hand runs to Ray.
 
-`deploy/ray/dagster.yaml` is used as it is; what it asks of the environment is set here. What a cluster would have on many
-machines stands side by side on loopback, and the home is a folder that all nodes see.
+`deploy/ray/dagster.yaml` is used, with fewer runs at once; what it asks of the environment is set here. What a cluster would
+have on many machines stands side by side on loopback, and the home is a folder that all nodes see.
 
 Belongs here: the parts together, and the chain as runs of Dagster.
 Does not belong here: each part (`_ray_cluster`, `_postgres`, `_dagster_server`), what is measured.
@@ -9,6 +9,7 @@ Does not belong here: each part (`_ray_cluster`, `_postgres`, `_dagster_server`)
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,6 +99,17 @@ def will_be_tried_again(run: RunTold) -> bool:
     return run.status == "FAILURE" and run.tags.get("dagster/will_retry", "") == "true"
 
 
+def settings_for(runs_at_once: int) -> str:
+    """Return `deploy/ray/dagster.yaml` with as many runs at once as there are cores.
+
+    Other runs then wait in Dagster's queue, where they can be seen and ordered, and not in Ray's.
+    """
+    text = SETTINGS.read_text(encoding="utf-8")
+    text, found = re.subn(r"max_concurrent_runs: \d+", f"max_concurrent_runs: {runs_at_once}", text)
+    assert found == 1, SETTINGS
+    return text
+
+
 @contextmanager
 def cluster(
     home: Home,
@@ -114,14 +126,14 @@ def cluster(
         home: What runs work on; every node sees it.
         folder: DAGSTER_HOME; empty.
         nodes: Ray's nodes besides the head, by name.
-        settings: Text of a `dagster.yaml` in place of `deploy/ray/dagster.yaml`.
+        settings: Text of a `dagster.yaml` in place of what `settings_for` gives.
         environment: More for every process.
         quick: The daemon looks often.
     """
     with postgres_server() as postgres:
         told = {**PROFILE, "GEOLOC_HOME": str(home.root), **postgres.environment, **(environment or {})}
         with ray_cluster(nodes, {**environment_without_ray(), **told}) as ray:
-            text = settings or SETTINGS.read_text(encoding="utf-8")
+            text = settings or settings_for(sum(size.cpus for size in nodes.values()))
             door = {name: value for name, value in ray.environment.items() if name.startswith("RAY_")}
             with dagster_server(home, folder, quick=quick, settings=text, environment={**told, **door}) as server:
                 yield Cluster(home, ray, postgres, server)

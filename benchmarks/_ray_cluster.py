@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ GIB = 1 << 30
 STORE_BYTES = 80 << 20
 """Ray's least; the runs hand nothing to each other in memory."""
 
+MARK = "GEOLOC_BENCHMARK_NODE"
+"""In the environment of every process of a node."""
+
 
 @dataclass(frozen=True)
 class NodeSize:
@@ -41,7 +46,7 @@ class NodeSize:
         memory_bytes: Memory.
     """
 
-    cpus: int = 2
+    cpus: int = 1
     gpus: int = 0
     network: int = 1
     memory_bytes: int = 32 * GIB
@@ -68,7 +73,7 @@ class RayCluster:
     environment: dict[str, str]
     port: int
     dashboard: int
-    sizes: Mapping[str, NodeSize]
+    sizes: dict[str, NodeSize]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -103,9 +108,10 @@ class RayCluster:
             ]  # fmt: skip
         else:
             command.append(f"--address={self.host('head')}:{self.port}")
+        environment = {**self.environment, MARK: self.mark(name)}
         with self.log(name).open("a", encoding="utf-8") as stream:
             self.processes[name] = subprocess.Popen(
-                command, env=self.environment, cwd=self.folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+                command, env=environment, cwd=self.folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def ask(self, path: str) -> Any:
@@ -120,6 +126,17 @@ class RayCluster:
         """Return how many nodes the head takes for alive; 0 when it does not answer."""
         told = self.ask("/nodes?view=summary")
         return sum(node["raylet"].get("state") == "ALIVE" for node in told["data"]["summary"]) if told else 0
+
+    def began_s(self, submission: str) -> float:
+        """Return when a job had its place and its supervisor, in seconds since 1970, from Ray's own log.
+
+        Raises:
+            StuckError: The log does not tell.
+        """
+        for path in self.folder.glob(f"session_*/logs/jobs/supervisor-{submission}.log"):
+            if found := re.match(r"\S+ \S+", path.read_text(encoding="utf-8")):
+                return datetime.strptime(found[0], "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp()
+        raise StuckError(f"Ray's log knows no supervisor of {submission}\n{self.logs()}")
 
     def node_of(self, submission: str) -> str:
         """Return the name of the node on which a job runs or ran; empty when nobody knows."""
@@ -138,16 +155,47 @@ class RayCluster:
                 raise StuckError(f"the Ray cluster does not come up\n{self.logs()}")
             time.sleep(0.5)
 
+    def processes_of(self, name: str) -> list[psutil.Process]:
+        """Return everything that runs on a node, whoever started it: Ray's processes, the runs, and what those have started."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark(name):
+                    found.append(process)
+        return found
+
+    def mark(self, name: str) -> str:
+        """Return what tells the processes of a node from all others of this machine."""
+        return f"{self.folder}/{name}"
+
     def kill(self, name: str) -> None:
         """Take a node away, as a power cut does: everything of it at once, the runs on it included."""
-        process = self.processes.pop(name)
-        with suppress(psutil.NoSuchProcess):
-            kill_all([psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)])
-        process.wait()
+        process = self.processes.pop(name, None)
+        kill_all(self.processes_of(name))
+        if process is not None:
+            process.wait()
+
+    def mend(self) -> None:
+        """Start the nodes that are gone, as systemd or KubeRay would; one that lost its head ends by itself.
+
+        Raises:
+            StuckError: They do not come up.
+        """
+        deadline_s = time.monotonic() + PATIENCE_S
+        while self.alive() < len(self.sizes):
+            if time.monotonic() > deadline_s:
+                raise StuckError(f"the Ray cluster does not come back\n{self.logs()}")
+            for name in self.sizes:
+                process = self.processes.get(name)
+                if process is None or process.poll() is not None:
+                    self.kill(name)
+                    self.start(name)
+                    break  # the head before the others, and one after the other
+            time.sleep(2)
 
     def end(self) -> None:
         """End every node; runs on them end as well."""
-        for name in sorted(self.processes, key=lambda name: name == "head"):
+        for name in reversed(self.sizes):
             self.kill(name)
 
     def logs(self) -> str:

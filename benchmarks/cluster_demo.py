@@ -37,6 +37,7 @@ class Start:
         node: Where.
         queued_s: In Dagster's queue.
         handed_in_s: From leaving the queue until Ray has the job.
+        placed_s: From there until the job has a place and its supervisor, a process of Ray.
         process_s: From there until the run's process has loaded Dagster and found its records.
         loaded_s: From there until the run begins: our definitions, and the plan.
         step_s: From there to its first step.
@@ -46,6 +47,7 @@ class Start:
     node: str
     queued_s: float
     handed_in_s: float
+    placed_s: float
     process_s: float
     loaded_s: float
     step_s: float
@@ -53,7 +55,7 @@ class Start:
     @property
     def overhead_s(self) -> float:
         """From the launch to the first step."""
-        return self.handed_in_s + self.process_s + self.loaded_s + self.step_s
+        return self.handed_in_s + self.placed_s + self.process_s + self.loaded_s + self.step_s
 
 
 def start_of(told: Cluster, run: RunTold) -> Start:
@@ -73,7 +75,8 @@ def start_of(told: Cluster, run: RunTold) -> Start:
     enqueued, launched = first(kind="RUN_ENQUEUED"), first(kind="RUN_STARTING")
     created, process, begun, step = first(words=HANDED_IN), first(words=PROCESS), first(kind=BEGUN), first(kind=STEP)
     name = f"{run.assets[0] if len(run.assets) == 1 else f'{len(run.assets)} assets'} {run.partition.strip('.')}".strip()
-    laps = (launched - enqueued, created - launched, process - created, begun - process, step - begun)
+    placed = told.ray.began_s(f"dagster-run-{run.run_id}")
+    laps = (launched - enqueued, created - launched, placed - created, process - placed, begun - process, step - begun)
     return Start(name, told.ray.node_of(f"dagster-run-{run.run_id}"), *laps)
 
 
@@ -118,21 +121,11 @@ def differences(one: Home, other: Home) -> list[str]:
 
 def show(starts: list[Start], seconds: float) -> None:
     """Print how the runs began."""
-    heads = (
-        "run",
-        "node",
-        "in the queue",
-        "to Ray",
-        "process and records",
-        "definitions",
-        "first step",
-        "launch to first step",
-    )
-    rows = [
-        (start.name, start.node, *(f"{lap:.1f}" for lap in laps), f"{start.overhead_s:.1f}")
-        for start in starts
-        for laps in [(start.queued_s, start.handed_in_s, start.process_s, start.loaded_s, start.step_s)]
-    ]
+    heads = ("run", "node", "queue", "to Ray", "placed", "process, records", "definitions", "step", "launch to first step")
+    rows = []
+    for start in starts:
+        laps = (start.queued_s, start.handed_in_s, start.placed_s, start.process_s, start.loaded_s, start.step_s)
+        rows.append((start.name, start.node, *(f"{lap:.1f}" for lap in laps), f"{start.overhead_s:.1f}"))
     print(table(heads, rows))
     over = [start.overhead_s for start in starts]
     print(

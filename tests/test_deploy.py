@@ -163,16 +163,22 @@ def postgres():
         yield server.environment
 
 
-def test_dagster_keeps_its_records_in_postgres(postgres, tmp_path, monkeypatch):
+def use_settings(kind, postgres, folder, monkeypatch):
+    """Make a folder the DAGSTER_HOME of a deployment's own dagster.yaml."""
+    for name, value in {**postgres, "DAGSTER_HOME": str(folder), "RAY_ADDRESS": "http://127.0.0.1:8265"}.items():
+        monkeypatch.setenv(name, value)
+    settings = (DEPLOY / kind / "dagster.yaml").read_text(encoding="utf-8")
+    settings = settings.replace(
+        "port: 5432", f"port: {postgres['DAGSTER_POSTGRES_PORT']}"
+    )  # the compose file's is the usual one
+    (folder / "dagster.yaml").write_text(settings, encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["compose", "ray"])
+def test_dagster_keeps_its_records_in_postgres(kind, postgres, tmp_path, monkeypatch):
     import dagster as dg
 
-    for name, value in postgres.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    settings = (DEPLOY / "compose" / "dagster.yaml").read_text(encoding="utf-8")
-    (tmp_path / "dagster.yaml").write_text(
-        settings.replace("port: 5432", f"port: {postgres['DAGSTER_POSTGRES_PORT']}"), encoding="utf-8"
-    )
+    use_settings(kind, postgres, tmp_path, monkeypatch)
 
     @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["13_tokyo", "47_okinawa"]))
     def table():
@@ -205,16 +211,11 @@ with dg.DagsterInstance.get() as instance:
 """
 
 
-def test_eight_runs_at_once_write_their_records_to_postgres(postgres, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["compose", "ray"])
+def test_eight_runs_at_once_write_their_records_to_postgres(kind, postgres, tmp_path, monkeypatch):
     import dagster as dg
 
-    for name, value in postgres.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    settings = (DEPLOY / "compose" / "dagster.yaml").read_text(encoding="utf-8")
-    (tmp_path / "dagster.yaml").write_text(
-        settings.replace("port: 5432", f"port: {postgres['DAGSTER_POSTGRES_PORT']}"), encoding="utf-8"
-    )
+    use_settings(kind, postgres, tmp_path, monkeypatch)
     with dg.DagsterInstance.get() as instance:
         names = [f"p{number}" for number in range(8)]
         runs = [subprocess.Popen([sys.executable, "-c", RUN, name], stderr=subprocess.PIPE, text=True) for name in names]
