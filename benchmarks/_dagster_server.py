@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +111,15 @@ def run_tool(environment: dict[str, str], *command: str) -> str:
 
 
 @contextmanager
-def dagster_server(home: Home, folder: Path, *, concurrent_runs: int = 3, quick: bool = False) -> Iterator[Server]:
+def dagster_server(
+    home: Home,
+    folder: Path,
+    *,
+    concurrent_runs: int = 3,
+    quick: bool = False,
+    settings: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """Yield a code server, a webserver and a daemon that work on `home`, as `dagster dev` starts them; the block ends them.
 
     Args:
@@ -119,11 +127,15 @@ def dagster_server(home: Home, folder: Path, *, concurrent_runs: int = 3, quick:
         folder: DAGSTER_HOME; empty.
         concurrent_runs: Most runs at once.
         quick: The daemon looks often; for tests, which would wait for most of their time.
+        settings: Text of a `dagster.yaml` in place of the top-level one.
+        environment: What those settings ask of the environment, and more.
     """
     write_settings(folder, concurrent_runs=concurrent_runs, quick=quick)
-    environment = environment_of(home, folder)
+    if settings:
+        (folder / "dagster.yaml").write_text(settings, encoding="utf-8")
+    environment = {**environment_of(home, folder), **(environment or {})}
     run_tool(environment, "dagster", "instance", "info")
-    code, web = _free_ports(2)
+    code, web = free_ports(2)
     workspace = folder / "workspace.yaml"
     located = f"host: 127.0.0.1, port: {code}, location_name: {LOCATION['repositoryLocationName']}"
     workspace.write_text(f"load_from: [{{grpc_server: {{{located}}}}}]\n", encoding="utf-8")
@@ -165,7 +177,8 @@ def dagster_server(home: Home, folder: Path, *, concurrent_runs: int = 3, quick:
                 process.wait()
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Return ports of loopback that nobody listens at."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:
@@ -244,15 +257,35 @@ class Server:
                     break
         raise StuckError(f"the code location did not load\n{self.logs()}")
 
-    def launch_run(self, job: str = "__ASSET_JOB", partition: str | None = None, *, assets: Sequence[str] = ()) -> str:
-        """Launch one run as the launchpad does, or of some assets as `Materialize` does; return its id."""
+    def launch_run(
+        self,
+        job: str = "__ASSET_JOB",
+        partition: str | None = None,
+        *,
+        assets: Sequence[str] = (),
+        until: str | None = None,
+        in_process: bool = False,
+    ) -> str:
+        """Launch one run as the launchpad does, or of some assets as `Materialize` does; return its id.
+
+        Args:
+            job: Its name.
+            partition: Partition key.
+            assets: Of a run without a job.
+            until: Last partition of a row that begins with `partition`.
+            in_process: All steps in the run's own process, which the jobs do by themselves.
+        """
         query = f"""mutation ($params: ExecutionParams!) {{launchRun(executionParams: $params) {{
             __typename ... on LaunchRunSuccess {{run {{runId}}}} {RESULT}}}}}"""
-        tags = [{"key": "dagster/partition", "value": partition}] if partition else []
+        told = {"dagster/partition": partition}
+        if until:
+            told = {"dagster/asset_partition_range_start": partition, "dagster/asset_partition_range_end": until}
+        tags = [{"key": key, "value": value} for key, value in told.items() if value]
         selector: dict[str, Any] = {"jobName": job, **LOCATION}
         if assets:
             selector["assetSelection"] = [{"path": [asset]} for asset in assets]
-        params = {"selector": selector, "runConfigData": {}, "executionMetadata": {"tags": tags}}
+        config = {"execution": {"config": {"in_process": {}}}} if in_process else {}
+        params = {"selector": selector, "runConfigData": config, "executionMetadata": {"tags": tags}}
         return str(self._granted(self.ask(query, params=params)["launchRun"], "LaunchRunSuccess")["run"]["runId"])
 
     def backfill_job(self, job: str, partitions: Sequence[str]) -> str:
@@ -300,16 +333,27 @@ class Server:
         rows = self.ask(query, filter=wanted)["runsOrError"]["results"]
         return sorted((_run_told(row) for row in rows), key=lambda run: (run.partition, run.run_id))
 
+    def run(self, run_id: str) -> RunTold:
+        """Return one run."""
+        query = """query ($id: ID!) {runOrError(runId: $id) {... on Run {
+            runId status startTime endTime tags {key value} assetSelection {path} assets {key {path}}}}}"""
+        return _run_told(self.ask(query, id=run_id)["runOrError"])
+
+    def moments_of(self, run_id: str) -> list[tuple[float, str, str]]:
+        """Return what a run's log tells, in order: seconds since 1970, kind of event (empty: a line), and the words."""
+        query = """query ($id: ID!) {logsForRun(runId: $id) {... on EventConnection {events {
+            ... on MessageEvent {message timestamp eventType}}}}}"""
+        events = [event for event in self.ask(query, id=run_id)["logsForRun"]["events"] if event]
+        return [(float(event["timestamp"]) / 1000, event["eventType"] or "", event["message"]) for event in events]
+
     def wait_for_runs(self, run_ids: Sequence[str]) -> list[RunTold]:
         """Wait until runs have ended; return them in the order asked.
 
         Raises:
             StuckError: They do not end.
         """
-        query = """query ($id: ID!) {runOrError(runId: $id) {... on Run {
-            runId status startTime endTime tags {key value} assetSelection {path} assets {key {path}}}}}"""
         for _ in _until(PATIENCE_S):
-            runs = [_run_told(self.ask(query, id=run_id)["runOrError"]) for run_id in run_ids]
+            runs = [self.run(run_id) for run_id in run_ids]
             if all(run.status in {"SUCCESS", "FAILURE", "CANCELED"} for run in runs):
                 return runs
         raise StuckError(f"runs do not end: {runs}\n{self.logs()}")

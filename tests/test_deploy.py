@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks stand beside the tests
+from benchmarks._postgres import SERVERS, postgres_server
+
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("geoloc*"))
 SECRETS = ("DAGSTER_POSTGRES_PASSWORD", "GEOLOC_QDRANT_API_KEY", "MAPILLARY_ACCESS_TOKEN")
-SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 
 
 def load(path: Path):
@@ -156,46 +155,30 @@ def test_the_pods_of_kubernetes_are_no_root_and_share_one_home():
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A PostgreSQL server of its own; it refuses root, so root starts it as a user of the system."""
+    """What the environment has to say of a PostgreSQL server of its own."""
     if not SERVERS:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     pytest.importorskip("dagster_postgres", reason="pip install 'geoloc-pipeline[postgres]'")
-    folder = Path(tempfile.mkdtemp(prefix="geoloc-postgres-"))  # pytest's own folders are for one user alone
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        shutil.chown(folder, "postgres", "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    secret = folder / "secret"
-    secret.write_text("sesame", encoding="utf-8")
-    secret.chmod(0o644)
-
-    def run(program, *arguments):
-        command = [*as_user, SERVERS[-1] / program, "-D", folder / "data", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("initdb", "-U", "dagster", "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync")
-    options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    run("pg_ctl", "-w", "-t", "60", "-l", folder / "log", "-o", options, "start")
-    yield {
-        "DAGSTER_POSTGRES_USER": "dagster", "DAGSTER_POSTGRES_PASSWORD": "sesame", "DAGSTER_POSTGRES_HOST": "127.0.0.1",
-        "DAGSTER_POSTGRES_DB": "postgres", "port": str(port),
-    }  # fmt: skip
-    run("pg_ctl", "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+    with postgres_server() as server:
+        yield server.environment
 
 
-def test_dagster_keeps_its_records_in_postgres(postgres, tmp_path, monkeypatch):
+def use_settings(kind, postgres, folder, monkeypatch):
+    """Make a folder the DAGSTER_HOME of a deployment's own dagster.yaml."""
+    for name, value in {**postgres, "DAGSTER_HOME": str(folder), "RAY_ADDRESS": "http://127.0.0.1:8265"}.items():
+        monkeypatch.setenv(name, value)
+    settings = (DEPLOY / kind / "dagster.yaml").read_text(encoding="utf-8")
+    settings = settings.replace(
+        "port: 5432", f"port: {postgres['DAGSTER_POSTGRES_PORT']}"
+    )  # the compose file's is the usual one
+    (folder / "dagster.yaml").write_text(settings, encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["compose", "ray"])
+def test_dagster_keeps_its_records_in_postgres(kind, postgres, tmp_path, monkeypatch):
     import dagster as dg
 
-    for name, value in postgres.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    settings = (DEPLOY / "compose" / "dagster.yaml").read_text(encoding="utf-8")
-    (tmp_path / "dagster.yaml").write_text(settings.replace("port: 5432", f"port: {postgres['port']}"), encoding="utf-8")
+    use_settings(kind, postgres, tmp_path, monkeypatch)
 
     @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["13_tokyo", "47_okinawa"]))
     def table():
@@ -228,14 +211,11 @@ with dg.DagsterInstance.get() as instance:
 """
 
 
-def test_eight_runs_at_once_write_their_records_to_postgres(postgres, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["compose", "ray"])
+def test_eight_runs_at_once_write_their_records_to_postgres(kind, postgres, tmp_path, monkeypatch):
     import dagster as dg
 
-    for name, value in postgres.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    settings = (DEPLOY / "compose" / "dagster.yaml").read_text(encoding="utf-8")
-    (tmp_path / "dagster.yaml").write_text(settings.replace("port: 5432", f"port: {postgres['port']}"), encoding="utf-8")
+    use_settings(kind, postgres, tmp_path, monkeypatch)
     with dg.DagsterInstance.get() as instance:
         names = [f"p{number}" for number in range(8)]
         runs = [subprocess.Popen([sys.executable, "-c", RUN, name], stderr=subprocess.PIPE, text=True) for name in names]
@@ -248,10 +228,12 @@ def test_eight_runs_at_once_write_their_records_to_postgres(postgres, tmp_path, 
 def test_every_dagster_yaml_is_taken_by_dagsters_own_loader(tmp_path, monkeypatch):
     from dagster._core.instance.config import dagster_instance_config
 
-    for name in ("DAGSTER_POSTGRES_USER", "DAGSTER_POSTGRES_PASSWORD", "DAGSTER_POSTGRES_HOST", "DAGSTER_POSTGRES_DB"):
-        monkeypatch.setenv(name, "x")
+    for name in ("USER", "PASSWORD", "HOST", "DB"):
+        monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", "x")
+    monkeypatch.setenv("DAGSTER_POSTGRES_PORT", "5432")
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    for path in (ROOT / "dagster.yaml", ROOT / "dagster.demo.yaml", DEPLOY / "compose" / "dagster.yaml"):
+    for path in (ROOT / "dagster.yaml", ROOT / "dagster.demo.yaml", *sorted(DEPLOY.glob("*/dagster.yaml"))):
         shutil.copyfile(path, tmp_path / "dagster.yaml")
         config, _ = dagster_instance_config(str(tmp_path))
         assert config["telemetry"] == {"enabled": False}, path
