@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_HOME ?= data/demo
 
-.PHONY: demo test ui check bench clean
+.PHONY: demo test ui check bench cluster-demo clean
 
 demo: $(READY)
 	$(BIN)/geoloc demo --home $(DEMO_HOME)
@@ -29,6 +29,10 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# A Ray cluster, PostgreSQL (apt-get install postgresql) and Dagster on loopback; WORLD='--prefectures 13,47 --density 0.25' for a quicker look.
+cluster-demo: $(VENV)/.ready-ray
+	$(BIN)/python -m benchmarks.cluster_demo $(WORLD)
+
 clean:
 	rm -rf $(VENV) data
 
@@ -38,3 +42,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	$(BIN)/python -c 'from geoloc_pipeline.osm.spatial import ensure_spatial; ensure_spatial()'
 	touch $(READY)
+
+$(VENV)/.ready-ray: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,ray]' -c constraints.txt
+	touch $(VENV)/.ready-ray

@@ -22,6 +22,7 @@ from benchmarks._ray_cluster import NodeSize, RayCluster, environment_without_ra
 from geoloc_pipeline.orchestration.artefacts import all_artefacts
 from geoloc_pipeline.orchestration.running.chain import PREFECTURE_ASSETS, Run
 from geoloc_pipeline.storage.layout import Home
+from geoloc_pipeline.storage.shared import shared_home
 
 SETTINGS = ROOT / "deploy" / "ray" / "dagster.yaml"
 NODES = {"east": NodeSize(), "west": NodeSize(gpus=1)}
@@ -131,7 +132,7 @@ def cluster(
         quick: The daemon looks often.
     """
     with postgres_server() as postgres:
-        told = {**PROFILE, "GEOLOC_HOME": str(home.root), **postgres.environment, **(environment or {})}
+        told = {**PROFILE, "GEOLOC_HOME": home.url or str(home.root), **postgres.environment, **(environment or {})}
         with ray_cluster(nodes, {**environment_without_ray(), **told}) as ray:
             text = settings or settings_for(sum(size.cpus for size in nodes.values()))
             door = {name: value for name, value in ray.environment.items() if name.startswith("RAY_")}
@@ -141,4 +142,6 @@ def cluster(
 
 def tables_of(home: Home) -> dict[str, str]:
     """Return the content hash of every artefact of a home, by its name, from the receipts."""
+    if shared := shared_home(home):
+        shared.refresh()
     return {artefact.name: artefact.receipt.content_hash for artefact in all_artefacts(home)}

@@ -108,7 +108,8 @@ class RayCluster:
             ]  # fmt: skip
         else:
             command.append(f"--address={self.host('head')}:{self.port}")
-        environment = {**self.environment, MARK: self.mark(name)}
+        own = {MARK: self.mark(name), "GEOLOC_WORKING_COPIES": str(self.folder / f"copies-{name}")}
+        environment = {**self.environment, **own}
         with self.log(name).open("a", encoding="utf-8") as stream:
             self.processes[name] = subprocess.Popen(
                 command, env=environment, cwd=self.folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True

@@ -1,17 +1,21 @@
 """The whole demo on a Ray cluster of this machine, from nothing: `make cluster-demo`, or `python -m benchmarks.cluster_demo`.
 
-A head and two nodes of Ray, PostgreSQL and Dagster's servers are started on loopback; every run of the chain is launched
-through Dagster and done as a Ray job on whichever node has what it needs. In the end the content hashes of everything that was
-made are compared with those of `geoloc demo`, which does the same in one place, and everything that was started is stopped.
+A head and two nodes of Ray, PostgreSQL, an S3 server and Dagster's servers are started on loopback. Every run of the chain is
+launched through Dagster and done as a Ray job on whichever node has what it needs, in a working copy of that node's own. In the
+end the content hashes of everything that was made are compared with those of `geoloc demo`, which does the same in one place,
+and everything that was started is stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,6 +24,7 @@ from benchmarks._cluster import Cluster, cluster, tables_of
 from benchmarks._dagster_server import ROOT, RunTold, StuckError, tool
 from benchmarks._keeper import keep
 from benchmarks._measure import table
+from benchmarks.object_storage import s3_server
 from geoloc_pipeline.orchestration.running.chain import chain_of
 from geoloc_pipeline.orchestration.world import MADE_UP, World, choose_world
 from geoloc_pipeline.storage.layout import Home
@@ -134,13 +139,28 @@ def show(starts: list[Start], seconds: float) -> None:
     )
 
 
+@contextmanager
+def home_of(folder: str | None, scratch: Path) -> Iterator[Home]:
+    """Yield the home that all nodes share: a folder, or a bucket of an S3 server that the block ends."""
+    if folder:
+        yield Home.at(folder)
+        return
+    import boto3
+
+    with s3_server() as port:
+        keys = {"AWS_ACCESS_KEY_ID": "cluster", "AWS_SECRET_ACCESS_KEY": "cluster", "AWS_DEFAULT_REGION": "us-east-1"}
+        os.environ |= {**keys, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}  # of all that is started from here on
+        boto3.client("s3").create_bucket(Bucket="geoloc")
+        yield Home.at("s3://geoloc/demo", working_copies=scratch / "copies")
+
+
 def work(told: argparse.Namespace) -> int:
     """Start everything, run the chain, compare, stop everything."""
     codes = tuple(told.prefectures.split(","))
     world = World(seed=told.seed, prefecture_codes=codes, density=told.density)
-    with tempfile.TemporaryDirectory(prefix="geoloc-cluster-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="geoloc-cluster-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
-        home = Home.at(told.home or folder / "home")
+        home = stack.enter_context(home_of(told.home, folder))
         choose_world(home, world)
         began_s = time.monotonic()
         with cluster(home, folder / "dagster") as parts:
@@ -163,7 +183,7 @@ def main() -> int:
     parser.add_argument("--prefectures", default=",".join(MADE_UP), help="codes, with commas between")
     parser.add_argument("--density", type=float, default=1.0, help="below 1: fewer roads, for a quicker look")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--home", help="GEOLOC_HOME of the cluster; a temporary folder when absent")
+    parser.add_argument("--home", help="a folder that all nodes see, as home; object storage when absent")
     parser.add_argument("--beside", help="home of a `geoloc demo` of the same world; made when absent")
     told = parser.parse_args()
     return keep(lambda: work(told))
