@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks stand beside the tests
 from benchmarks._postgres import SERVERS, postgres_server
+from geoloc_pipeline.orchestration.needs import GIB, NEEDS, NETWORK
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -151,6 +153,66 @@ def test_the_pods_of_kubernetes_are_no_root_and_share_one_home():
         assert part["podSecurityContext"]["runAsNonRoot"] is True
         assert part["podSecurityContext"]["runAsUser"] == int(uid)
         assert part["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def pinned(package: str) -> str:
+    return re.search(rf"^{package}==(.+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)[1]
+
+
+def nodes_of_the_ray_cluster() -> dict[str, dict]:
+    """What each group of nodes has, by its name: pod, container, memory in GiB, GPUs, and the resources that it declares."""
+    spec = load(DEPLOY / "kubernetes" / "raycluster.yaml")["spec"]
+    nodes = {}
+    for group in ({"groupName": "head", **spec["headGroupSpec"]}, *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        [container] = pod["containers"]
+        limits = container["resources"]["limits"]
+        nodes[group["groupName"]] = {
+            "pod": pod,
+            "container": container,
+            "memory_gib": int(limits["memory"].removesuffix("Gi")),
+            "gpus": limits.get("nvidia.com/gpu", 0),
+            "declared": json.loads(json.loads(group["rayStartParams"].get("resources", '"{}"'))),
+        }
+    return nodes
+
+
+def test_every_asset_finds_a_node_of_the_ray_cluster_that_can_hold_it():
+    nodes = {name: node for name, node in nodes_of_the_ray_cluster().items() if name != "head"}
+    for asset, needs in NEEDS.items():
+        fits = [
+            name
+            for name, node in nodes.items()
+            if needs.memory_bytes <= 0.7 * node["memory_gib"] * GIB  # Ray keeps three tenths for its store of objects
+            and needs.gpus <= node["gpus"]
+            and (NETWORK in node["declared"] or not needs.network)
+        ]
+        assert fits, asset
+
+
+def test_the_nodes_of_the_ray_cluster_are_no_root_and_have_the_versions_that_were_tested():
+    spec = load(DEPLOY / "kubernetes" / "raycluster.yaml")["spec"]
+    assert spec["rayVersion"] == pinned("ray")
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"  # no run on the head
+    for node in nodes_of_the_ray_cluster().values():
+        assert node["pod"]["securityContext"]["runAsNonRoot"] is True
+        assert node["container"]["securityContext"]["allowPrivilegeEscalation"] is False
+        assert {one["secretRef"]["name"] for one in node["container"]["envFrom"]} == {"geoloc-secrets"}
+    chart = load(DEPLOY / "kubernetes" / "values-ray.yaml")
+    custom = chart["runLauncher"]["config"]["customRunLauncher"]
+    plain = load(DEPLOY / "ray" / "dagster.yaml")["run_launcher"]
+    assert {"module": custom["module"], "class": custom["class"], "config": custom["config"]} == plain
+    assert f"--version {pinned('dagster')} " in (DEPLOY / "kubernetes" / "values-ray.yaml").read_text(encoding="utf-8")
+
+
+def test_qdrants_servers_fit_the_client_and_any_one_may_be_away():
+    values = load(DEPLOY / "kubernetes" / "qdrant.yaml")
+    server, client = (version.lstrip("v").split(".") for version in (values["image"]["tag"], pinned("qdrant-client")))
+    assert server[0] == client[0]
+    assert abs(int(server[1]) - int(client[1])) <= 1
+    collection = values["config"]["storage"]["collection"]
+    assert 1 < collection["replication_factor"] <= values["replicaCount"]
+    assert values["podDisruptionBudget"]["maxUnavailable"] < collection["replication_factor"]
 
 
 @pytest.fixture(scope="module")

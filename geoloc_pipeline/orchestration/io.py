@@ -114,6 +114,11 @@ class Step:
         if self._shared:
             self._shared.bring_shards(asset_key)
 
+    def rows_of(self, artefacts: Iterable[str]) -> int:
+        """Return how many rows upstream tables have together, as their receipts say."""
+        receipts = (read_receipt(self.pipeline.home.receipt(*name.split("/", 1))) for name in artefacts)
+        return sum(int(receipt.metadata["rows"]) for receipt in receipts if receipt)
+
     def facts(self) -> dict[str, Any]:
         """Return the facts that the step's last receipt tells; empty when it was never run."""
         receipt = read_receipt(self.pipeline.home.receipt(self.key, self.partition))
@@ -133,6 +138,8 @@ class Step:
             return None
         if self._shared and not self._shared.is_published(self.key, self.partition, receipt):
             self._shared.publish(self.key, self.partition, home.beside(self.key, self.partition))
+        if self._shared:
+            self._shared.fetch(self.key, self.partition, beside=True)
         self.context.log.info("%s/%s is current: nothing to do", self.key, self.partition)
         return self._report(receipt, seconds=0.0)
 

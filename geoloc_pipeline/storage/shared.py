@@ -79,13 +79,14 @@ class SharedHome:
                 changed.append((asset_key, partition, listed.tag))
         at_once(lambda one: self._take(*one), changed)
 
-    def fetch(self, asset_key: str, partition: str, *, shards: bool = False) -> None:
+    def fetch(self, asset_key: str, partition: str, *, shards: bool = False, beside: bool = False) -> None:
         """Bring the files of a published artefact into the working copy; those that are there already stay.
 
         Args:
             asset_key: Which asset.
             partition: Its partition key, or `all`.
             shards: Whether to bring tar shards, too: without, they are read where they are.
+            beside: Whether to bring nothing but what the receipt does not name: what is shown, an embedded gallery.
 
         Raises:
             MissingInputError: An object is gone.
@@ -97,7 +98,8 @@ class SharedHome:
         if told is None:
             return
         objects = told[1].objects
-        wanted = [name for name in objects if shards or not name.endswith(".tar")]
+        of_receipt = told[1].receipt["files"]
+        wanted = [name for name in objects if (shards or not name.endswith(".tar")) and not (beside and name in of_receipt)]
         have = read_note(self.home.shared_note("have", f"{asset_key}/{partition}"))
         missing = [name for name in wanted if not self._stands(name, objects[name], have)]
         at_once(lambda name: self._bring(name, *objects[name]), missing)
@@ -328,9 +330,10 @@ class SharedHome:
             self._store.put_file(key, path)
 
     def _note_have(self, asset_key: str, partition: str, digests: dict[str, str]) -> None:
+        note = self.home.shared_note("have", f"{asset_key}/{partition}")
         stats = {name: (self.home.root / name).stat() for name in digests}
         have = {name: [digest, stats[name].st_size, stats[name].st_mtime_ns] for name, digest in digests.items()}
-        write_text(self.home.shared_note("have", f"{asset_key}/{partition}"), json.dumps(have))
+        write_text(note, json.dumps(read_note(note) | have))
 
     def _told_path(self, asset_key: str, partition: str) -> Path:
         return self.home.shared_note(MANIFESTS, f"{asset_key}/{partition}.json")

@@ -240,6 +240,23 @@ def test_only_what_changed_is_sent_and_brought(storage, faults):
     assert all("/objects/" not in path for _, path in faults.asked)
 
 
+def test_what_is_shown_beside_is_brought_alone_and_no_old_table_passes_for_the_new_one(storage):
+    url = storage.url()
+    one, other = storage.node(url, "one"), storage.node(url, "other")
+    preview = one.preview("street_view_images", "47_okinawa")
+    preview.parent.mkdir(parents=True)
+    for text in ("first", "second"):
+        make(one, text)
+        preview.write_text(f"shown {text}")
+        shared_home(one).publish("street_view_images", "47_okinawa", [preview])
+        shared_home(other).refresh()
+        shared_home(other).fetch("street_view_images", "47_okinawa", beside=True)
+        assert other.preview("street_view_images", "47_okinawa").read_text() == f"shown {text}"
+        assert other.table("street_view_images", "47_okinawa").exists() == (text == "second")
+        shared_home(other).fetch("street_view_images", "47_okinawa")
+        assert texts(other) == [text, text]
+
+
 def test_a_storage_that_is_busy_is_asked_again(storage, faults):
     url = storage.url()
     one, other = storage.node(url, "one"), storage.node(url, "other")

@@ -142,8 +142,6 @@ def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, 
     what a search can filter and a picture be forgotten, dataset_splits that none is a test picture. Stored in: the Qdrant
     server of GEOLOC_QDRANT_URL, or Qdrant Edge under qdrant/. Takes: seconds in the demo, minutes for all of Japan. Paper §3.3.
     """
-    import pyarrow.parquet as pq
-
     from geoloc_pipeline.orchestration.showing.previews import write_rows
     from geoloc_pipeline.retrieval.gallery.gallery import build_gallery, open_gallery
     from geoloc_pipeline.retrieval.gallery.space import Compare
@@ -157,7 +155,7 @@ def qdrant_collection(context: dg.AssetExecutionContext, config: GalleryConfig, 
     inputs, location = step.upstream_partitions("image_embeddings"), replace(pipeline.gallery(), is_quantised=config.quantised)
     paths = table_paths(pipeline, "image_embeddings", inputs)
     told = {name: kind for key in _TOLD_BY for name, kind in step.upstream_partitions(key).items()}
-    wanted = sum(pq.read_metadata(path).num_rows for path in paths)
+    wanted = step.rows_of(inputs)
 
     def build() -> Made:
         name = build_gallery(
