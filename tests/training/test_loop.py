@@ -206,13 +206,6 @@ def test_a_damaged_checkpoint_is_named_with_the_cure(grown, learn):
         learn(grown.config("damaged", max_epochs=1))
 
 
-def test_a_lost_best_model_is_not_passed_over(grown, learn):
-    learn(grown.config("lost", max_epochs=1))
-    (grown.root / "lost" / "best.pt").unlink()
-    with pytest.raises(ModelError, match=r"best\.pt is gone.*train anew"):
-        learn(grown.config("lost", max_epochs=1))
-
-
 def test_every_switch_of_the_paper_can_be_turned(grown, learn):
     turned = {
         "contrastive": False, "class_weighting": "none", "logit_adjust_tau": 1.0, "views_per_epoch": "one", "augmix": 3,
